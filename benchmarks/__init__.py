@@ -1,0 +1,1 @@
+"""Benchmarks: commands that print times with their accuracy beside them. ``python -m benchmarks.sem``."""

@@ -1,0 +1,127 @@
+"""What the documentation shows is made when it is built: outputs of code, pictures, the list of the public API.
+
+- On a page with ``run: true`` in its front matter the blocks of Python run in one process, from top to bottom; below
+  each stands what it printed, and the pictures it wrote.
+- ``<!-- example: examples/01_sem.py -->`` becomes that script, followed by what it printed.
+- ``<!-- api -->`` becomes an entry for each name in ``jaxlatent.__all__``.
+
+Outputs are kept in .cache/docs under a digest of the code, of jaxlatent's source and of the versions installed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+EXAMPLE = re.compile(r"^<!-- example: (\S+) -->$", re.MULTILINE)
+SEPARATOR = "\x1e\n"
+SETTINGS = "import pandas as pd\npd.set_option('display.width', 120, 'display.max_columns', 20)\n"
+
+
+@dataclass
+class Output:
+    """What each block printed, and the pictures (SVG text) all of them wrote, by file name."""
+
+    printed: list[str]
+    pictures: dict[str, str] = field(default_factory=dict)
+
+
+def run(blocks: list[str]) -> Output:
+    """Run blocks of Python in one process in an empty folder; the output is kept for the same code and source."""
+    kept = ROOT / ".cache" / "docs" / f"{_digest(blocks)}.json"
+    if kept.exists():
+        return Output(**json.loads(kept.read_text(encoding="utf-8")))
+    output = _run(blocks)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.write_text(json.dumps(asdict(output)), encoding="utf-8")
+    return output
+
+
+def _run(blocks: list[str]) -> Output:
+    program = SETTINGS + f"print(end={SEPARATOR!r})\n".join(blocks)
+    environment = {**os.environ, "COLUMNS": "120", "PYTHONPATH": str(ROOT)}
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder) / "blocks.py"
+        script.write_text(program, encoding="utf-8")
+        done = subprocess.run(
+            [sys.executable, script], cwd=folder, env=environment, capture_output=True, encoding="utf-8", timeout=600
+        )
+        if done.returncode:
+            raise RuntimeError(f"The code of a page failed:\n{program}\n{done.stderr}")
+        pictures = {path.name: path.read_text(encoding="utf-8") for path in sorted(Path(folder).glob("*.svg"))}
+    return Output(done.stdout.split(SEPARATOR), pictures)
+
+
+def _digest(blocks: list[str]) -> str:
+    sources = [path for path in sorted((ROOT / "jaxlatent").rglob("*")) if path.is_file() and path.suffix != ".pyc"]
+    parts = [*blocks, SETTINGS, sys.version, *(version(name) for name in ("jax", "numpy", "scipy", "pandas"))]
+    digest = hashlib.sha256("\0".join(parts).encode())
+    for path in sources:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:24]
+
+
+def shown(code: str, printed: str, pictures: dict[str, str]) -> str:
+    """A block of code, what it printed, and those of the pictures that it names."""
+    parts = [f"```python\n{code}```"]
+    if printed.strip():
+        text = "\n".join(line.rstrip() for line in printed.strip("\n").splitlines())
+        parts.append(f"```text\n{text}\n```")
+    parts += [_picture(name, svg) for name, svg in pictures.items() if name in code]
+    return "\n\n".join(parts)
+
+
+def _picture(name: str, svg: str) -> str:
+    flat = re.sub(r"\n\s*\n", "\n", svg[svg.index("<svg") :])  # an empty line would end the block of HTML
+    return f'<figure class="output" markdown="0">\n{flat}\n<figcaption>{name}</figcaption>\n</figure>'
+
+
+def run_page(markdown: str) -> str:
+    """The page with the output of each block of Python below it."""
+    output = run(BLOCK.findall(markdown))
+    printed = iter(output.printed)
+    return BLOCK.sub(lambda match: shown(match[1], next(printed), output.pictures), markdown)
+
+
+def run_example(path: str) -> str:
+    """A script and what it printed."""
+    code = (ROOT / path).read_text(encoding="utf-8")
+    output = run([code])
+    return shown(code, output.printed[0], output.pictures)
+
+
+def api() -> str:
+    """An entry of mkdocstrings for each public name, under the heading of the module that it comes from."""
+    jaxlatent = importlib.import_module("jaxlatent")
+    names = getattr(jaxlatent, "__all__", ())
+    return "\n\n".join(_entry(name, getattr(jaxlatent, name)) for name in names if not name.startswith("__"))
+
+
+def _entry(name: str, value: object) -> str:
+    if inspect.ismodule(value):
+        where = value.__name__
+    elif inspect.isclass(value) or inspect.isfunction(value):
+        where = f"{value.__module__}.{value.__qualname__}"
+    else:
+        where = f"jaxlatent.{name}"
+    return f"::: {where}\n    options:\n      heading: jl.{name}\n      toc_label: {name}"
+
+
+def on_page_markdown(markdown: str, page, **_) -> str:
+    """Called by mkdocs for each page."""
+    if page.meta.get("run"):
+        markdown = run_page(markdown)
+    markdown = EXAMPLE.sub(lambda match: run_example(match[1]), markdown)
+    return markdown.replace("<!-- api -->", api()) if "<!-- api -->" in markdown else markdown

@@ -1,0 +1,80 @@
+"""jaxlatent: latent variable models in JAX, from structural equation models to item response theory and deep factors.
+
+import jaxlatent as jl
+fit = jl.SEM("visual =~ x1 + x2 + x3").fit(jl.datasets.load("holzinger_swineford"))
+print(fit.summary())
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from jaxlatent.cache import enable_compilation_cache
+    from jaxlatent.compare import compare
+    from jaxlatent.data import datasets
+    from jaxlatent.data.moments import Moments
+    from jaxlatent.data.responses import Responses
+    from jaxlatent.fit import Fit
+    from jaxlatent.inference.estimate import Estimate
+    from jaxlatent.inference.settings import ML, LeastSquares, estimator
+    from jaxlatent.sem import SEM, ModelWarning, fit_batch
+    from jaxlatent.simulate import simulate
+    from jaxlatent.spec.tokens import ModelSyntaxError
+    from jaxlatent.storage import load
+
+_WHERE = {
+    "SEM": "sem",
+    "ModelWarning": "sem",
+    "fit_batch": "sem",
+    "Fit": "fit",
+    "compare": "compare",
+    "load": "storage",
+    "simulate": "simulate",
+    "ML": "inference.settings",
+    "LeastSquares": "inference.settings",
+    "estimator": "inference.settings",
+    "Estimate": "inference.estimate",
+    "Moments": "data.moments",
+    "Responses": "data.responses",
+    "ModelSyntaxError": "spec.tokens",
+    "enable_compilation_cache": "cache",
+}
+
+__all__ = [
+    "ML",
+    "SEM",
+    "Estimate",
+    "Fit",
+    "LeastSquares",
+    "ModelSyntaxError",
+    "ModelWarning",
+    "Moments",
+    "Responses",
+    "compare",
+    "datasets",
+    "enable_compilation_cache",
+    "estimator",
+    "fit_batch",
+    "load",
+    "simulate",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used, so that importing jaxlatent costs nothing."""
+    if name == "datasets":
+        value: Any = import_module("jaxlatent.data.datasets")
+    elif name in _WHERE:
+        value = getattr(import_module(f"jaxlatent.{_WHERE[name]}"), name)
+    else:
+        raise AttributeError(f"module 'jaxlatent' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,44 @@
+"""A specification that has met its data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from jaxlatent.data.arrays import Arrays
+from jaxlatent.data.moments import Moments, sample_moments
+from jaxlatent.data.responses import Responses
+from jaxlatent.inference.fitting import moment_layout
+from jaxlatent.inference.saturated import saturated_moments
+from jaxlatent.models.latent_variable_model import LatentVariableModel
+from jaxlatent.spec.start import starting_values
+from jaxlatent.spec.table import ParameterTable
+
+
+@dataclass(frozen=True)
+class BoundModel:
+    """A face bound to data, for inference of one's own.
+
+    spec: the face; table: its parameter table; model: the pure LatentVariableModel, its layout's start filled in;
+    responses: the validated data with names; arrays: what compiled code sees.
+    """
+
+    spec: Any
+    table: ParameterTable
+    model: LatentVariableModel
+    responses: Responses
+    arrays: Arrays
+
+
+def bind(spec: Any, table: ParameterTable, source: Responses | Moments) -> BoundModel:
+    """Bind a specification to rows; raises ValueError for Moments, which have none."""
+    if isinstance(source, Moments):
+        raise ValueError("Binding needs rows: pass the data themselves, not their moments.")
+    moments = saturated_moments(source)[0] if source.has_missing else sample_moments(source)
+    layout = moment_layout(table, moments)
+    layout = replace(layout, start=starting_values(layout, moments.mean, moments.cov))
+    if not table.mean_structure:
+        # without a mean structure the likelihood of rows is that of centred variables
+        source = replace(source, y=source.y - moments.mean[source.group])
+    arrays = Arrays.of(source.y, group=source.group, weight=source.weight)
+    return BoundModel(spec, table, LatentVariableModel.normal(layout), source, arrays)

@@ -1,0 +1,94 @@
+"""Side-by-side comparison of fits, with difference tests where they are nested."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from jaxlatent.diagnostics.difference_tests import difference
+from jaxlatent.fit import Fit
+from jaxlatent.inference.fitted import Fitted
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def compare(*fits: Fit, names: tuple[str, ...] | None = None) -> pd.DataFrame:
+    """Models from the freest to the most restricted: df, AIC, BIC, chi-square, and each tested against the one before.
+
+    Columns df, chisq, chisq_diff, df_diff, pvalue, aic, bic, rmsea_diff, cfi, rmsea, srmr. The difference test takes
+    for granted that models are nested; with robust engines it is scaled (Satorra and Bentler 2001; Satorra 2000).
+    Raises ValueError for fewer than two fits, or fits to different data.
+    """
+    import pandas as pd
+
+    if len(fits) < 2:
+        raise ValueError(f"Expected at least two fits to compare; got {len(fits)}.")
+    for fit in fits:
+        if not isinstance(fit, Fit):
+            raise ValueError(f"Expected fits, one argument each; got {fit!r}.")
+    names = (names,) if isinstance(names, str) else names
+    names = names or tuple(f"model {k + 1}" for k in range(len(fits)))
+    if len(names) != len(fits):
+        raise ValueError(f"Expected {len(fits)} names; got {len(names)}.")
+    for name, fit in zip(names[1:], fits[1:], strict=True):
+        _check_comparable(names[0], fits[0]._fitted, name, fit._fitted)
+    order = sorted(range(len(fits)), key=lambda k: fits[k]._fitted.df)
+    rows = [_row(fits[k], fits[order[i - 1]] if i else None) for i, k in enumerate(order)]
+    return pd.DataFrame(rows, index=[names[k] for k in order])
+
+
+def _check_comparable(first_name: str, first: Fitted, name: str, other: Fitted) -> None:
+    """Raise a sentence where two fits are not of the same data by the same engine."""
+    here, there = set(first.table.observed), set(other.table.observed)
+    if here != there:
+        only = ", ".join(sorted(here ^ there))
+        raise ValueError(
+            f"{name!r} was fitted to other data than {first_name!r}: {only} is in one of the models only, so their"
+            " likelihoods cannot be compared."
+        )
+    if other.n_total != first.n_total or sorted(other.group_labels) != sorted(first.group_labels):
+        raise ValueError(
+            f"{name!r} was fitted to other data than {first_name!r}: {_persons(other)} instead of {_persons(first)}."
+        )
+    if other.engine.name != first.engine.name or other.missing != first.missing:
+        raise ValueError(
+            f"{name!r} was fitted by {other.engine.name} with {other.missing} data, {first_name!r} by"
+            f" {first.engine.name} with {first.missing} data: use one for both."
+        )
+    if other.missing == "complete":
+        for g, label in enumerate(first.group_labels):
+            _check_moments(first_name, first, name, other, g, other.group_labels.index(label))
+
+
+def _check_moments(first_name: str, first: Fitted, name: str, other: Fitted, g: int, h: int) -> None:
+    at = [other.table.observed.index(v) for v in first.table.observed]
+    mine, theirs = first.moments.cov[g], other.moments.cov[h][np.ix_(at, at)]
+    spread = np.sqrt(np.diag(mine))
+    gap = np.abs(mine - theirs) / np.outer(spread, spread)
+    if gap.max() > 1e-6:
+        v = first.table.observed[int(np.unravel_index(gap.argmax(), gap.shape)[0])]
+        raise ValueError(
+            f"{name!r} was fitted to other data than {first_name!r}: the covariances of {v!r} differ between them."
+        )
+
+
+def _persons(fitted: Fitted) -> str:
+    groups = f" in the groups {', '.join(fitted.group_labels)}" if fitted.table.n_groups > 1 else ""
+    return f"{fitted.n_total} persons{groups}"
+
+
+def _row(fit: Fit, before: Fit | None) -> dict[str, float]:
+    measures = fit.fit_measures()
+    row = {name: measures.get(name, math.nan) for name in ("df", "chisq")}
+    row |= {"chisq_diff": math.nan, "df_diff": math.nan, "pvalue": math.nan}
+    row |= {name: measures.get(name, math.nan) for name in ("aic", "bic")} | {"rmsea_diff": math.nan}
+    if before is not None:
+        test = difference(fit._diagnosis, before._diagnosis)
+        row |= {"chisq_diff": test["stat"], "df_diff": test["df"], "pvalue": test["pvalue"]}
+        if test["df"] > 0:
+            n, groups = fit._fitted.n_total, fit._fitted.table.n_groups
+            row["rmsea_diff"] = math.sqrt(max((test["stat"] - test["df"]) / (n * test["df"]), 0) * groups)
+    return row | {name: measures.get(name, math.nan) for name in ("cfi", "rmsea", "srmr")}

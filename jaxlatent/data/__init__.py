@@ -1,0 +1,1 @@
+"""Where data come in: frames and matrices, validated once, as plain arrays."""

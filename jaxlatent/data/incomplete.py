@@ -1,0 +1,155 @@
+"""Incomplete rows as cases for the casewise likelihood: whole patterns where few, single rows where many."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxlatent.data.responses import Responses
+
+STEP = 4  # numbers of missing variables are rounded up to a multiple of this, so that few shapes are compiled
+SHARE = 0.15  # of the cases that a bucket must hold to be worth its compilation
+ROWS = 50_000  # looked at together, where a copy of all rows would be felt
+LARGE = 200_000  # rows from which they are left where they are, in one bucket, uncopied
+
+
+class CaseArrays(NamedTuple):
+    """The fields of numerics.masked.Cases, on the host."""
+
+    n: np.ndarray
+    mean: np.ndarray
+    scatter: np.ndarray | None
+    missing: np.ndarray
+    rows: np.ndarray | None = None
+
+
+def cases_of(data: Responses, g: int, *, single: bool = False) -> tuple[CaseArrays, ...]:
+    """Cases of one group, in buckets by number of missing variables.
+
+    Patterns that at least three persons share on average are collapsed to counts, means and scatter, unless single.
+    """
+    rows = slice(None) if data.n_groups == 1 else data.rows_of(g)
+    y = data.y[rows]
+    weight = np.ones(len(y)) if data.weight is None else data.weight[rows]
+    if len(y) >= LARGE and not _few_patterns(y[:5000]):
+        return _large(y, weight)
+    seen = ~np.isnan(y)
+    patterns, code = np.unique(seen, axis=0, return_inverse=True)
+    if not single and 3 * len(patterns) <= len(y):
+        whole = _collapse(y, weight, patterns, code.reshape(-1))
+        return _buckets(whole)
+    return _buckets(CaseArrays(weight, y, None, missing_positions(y)))
+
+
+def single_cases(data: Responses, g: int) -> tuple[tuple[CaseArrays, np.ndarray], ...]:
+    """Single persons in buckets, each with the positions of its rows in the data (the number of rows for padding)."""
+    rows = data.rows_of(g)
+    numbered = CaseArrays(rows.astype(float), data.y[rows], None, missing_positions(data.y[rows]))
+    out = []
+    for bucket in _buckets(numbered):
+        real = np.isfinite(bucket.mean).any(axis=1)
+        out.append((bucket, np.where(real, bucket.n, len(data.y)).astype(np.int32)))
+    return tuple(out)
+
+
+def _large(y: np.ndarray, weight: np.ndarray) -> tuple[CaseArrays, ...]:
+    """Buckets of positions in the data, which stay where they are."""
+    missing = missing_positions(y)
+    level = _level((missing < y.shape[1]).sum(axis=1))
+    out = []
+    for step in np.unique(level):
+        rows = np.flatnonzero(level == step).astype(np.int32)
+        k = min(int(step), missing.shape[1])
+        out.append(CaseArrays(weight[rows], y, None, missing[rows, :k], rows))
+    return tuple(out)
+
+
+def _level(count: np.ndarray) -> np.ndarray:
+    """4, 8, 16, ...: at least the number of missing variables."""
+    return 2 ** np.ceil(np.log2(np.maximum(count, STEP))).astype(int)
+
+
+def _few_patterns(y: np.ndarray) -> bool:
+    return 3 * len(np.unique(np.isnan(y), axis=0)) <= len(y)
+
+
+def missing_positions(y: np.ndarray) -> np.ndarray:
+    """Positions of missing variables [row, k], filled up with p; k is the largest number, rounded up."""
+    n, p = y.shape
+    count = np.zeros(n, np.int32)
+    for j in range(p):
+        count += np.isnan(y[:, j])
+    k = min(-(-max(int(count.max()), 1) // STEP) * STEP, p)
+    out = np.full((n, k), p, np.int32 if p > 255 else np.uint8)
+    count[:] = 0
+    for j in range(p):
+        rows = np.flatnonzero(np.isnan(y[:, j]))
+        out[rows, count[rows]] = j
+        count[rows] += 1
+    return out
+
+
+def _collapse(y: np.ndarray, weight: np.ndarray, patterns: np.ndarray, code: np.ndarray) -> CaseArrays:
+    p = y.shape[1]
+    mean, scatter = np.full(patterns.shape, np.nan), np.zeros((len(patterns), p, p))
+    n = np.bincount(code, weight, len(patterns))
+    order = np.argsort(code, kind="stable")
+    ends = np.cumsum(np.bincount(code, minlength=len(patterns)))
+    for r, (pattern, rows) in enumerate(zip(patterns, np.split(order, ends[:-1]), strict=True)):
+        w = weight[rows]
+        block = y[np.ix_(rows, pattern)]
+        mean[r, pattern] = w @ block / n[r]
+        e = block - mean[r, pattern]
+        scatter[r][np.ix_(pattern, pattern)] = (e * w[:, None]).T @ e
+    return CaseArrays(n, mean, scatter, missing_positions(mean))
+
+
+def _buckets(cases: CaseArrays) -> tuple[CaseArrays, ...]:
+    """Split by number of missing variables (4, 8, 16, ... at most), so that few pay for the most.
+
+    A level that few cases reach joins the next: every bucket is one more loop to compile.
+    """
+    n, p = cases.mean.shape
+    count = (cases.missing < p).sum(axis=1)
+    level = _level(count)
+    out = []
+    waiting = np.zeros(n, bool)
+    levels = np.unique(level)
+    for step in levels:
+        waiting |= level == step
+        if waiting.sum() < SHARE * n and step != levels[-1]:
+            continue
+        rows = np.flatnonzero(waiting)
+        k = min(int(step), cases.missing.shape[1])
+        scatter = None if cases.scatter is None else cases.scatter[rows]
+        out.append(_pad(CaseArrays(cases.n[rows], cases.mean[rows], scatter, cases.missing[rows, :k])))
+        waiting[:] = False
+    return tuple(out)
+
+
+def _pad(cases: CaseArrays) -> CaseArrays:
+    """Cases of weight zero up to a power of two or a multiple of 256: fewer sample sizes are shapes of their own."""
+    n, p = cases.mean.shape
+    size = -(-n // 256) * 256 if n > 256 else 1 << (n - 1).bit_length()
+    more = size - n
+    scatter = None if cases.scatter is None else np.concatenate([cases.scatter, np.zeros((more, p, p))])
+    missing = np.concatenate([cases.missing, np.full((more, cases.missing.shape[1]), p, cases.missing.dtype)])
+    mean = np.concatenate([cases.mean, np.full((more, p), np.nan)])
+    return CaseArrays(np.append(cases.n, np.zeros(more)), mean, scatter, missing)
+
+
+def zero_coverage(data: Responses) -> tuple[str, str, str] | None:
+    """(variable, variable, group) never observed together, if there is such a pair."""
+    p = len(data.names)
+    together = np.zeros((data.n_groups, p, p))
+    for start in range(0, len(data.y), ROWS):
+        seen = (~np.isnan(data.y[start : start + ROWS])).astype(np.float32)
+        group = data.group[start : start + ROWS]
+        for g in range(data.n_groups):
+            mine = seen if data.n_groups == 1 else seen[group == g]
+            together[g] += mine.T @ mine
+    if (together > 0).all():
+        return None
+    g, j, k = np.argwhere(together == 0)[0]
+    return data.names[j], data.names[k], data.group_labels[g]

@@ -1,0 +1,237 @@
+"""Responses: a validated data set with its names, and the arrays that compiled code sees."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from jaxlatent.data.frames import column_names, is_missing, numeric_matrix, raw_column, require, row_index
+
+
+@dataclass(frozen=True)
+class Responses:
+    """Observed variables of persons, one group after the other.
+
+    y [person, variable] with nan for missing; group [person] codes 0, 1, ...; weight [person] sums to the number of
+    persons within the whole sample; cluster [person] codes or None; index holds the user's row labels.
+    """
+
+    y: np.ndarray
+    names: tuple[str, ...]
+    group: np.ndarray
+    group_labels: tuple[str, ...]
+    weight: np.ndarray | None = None
+    cluster: np.ndarray | None = None
+    index: np.ndarray = field(default_factory=lambda: np.empty(0))
+    group_name: str | None = None
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def from_frame(
+        cls,
+        data: Any,
+        variables: Sequence[str],
+        *,
+        group: str | None = None,
+        weights: str | None = None,
+        cluster: str | None = None,
+    ) -> Responses:
+        """Read and validate the variables of a model.
+
+        Raises ValueError naming the variable, row and what was expected: a variable that is not there or there twice,
+        text, infinities, a column without values or without variation, a missing group, weight or cluster.
+        """
+        names = column_names(data, variables)
+        for role, name in (("group", group), ("weights", weights), ("cluster", cluster)):
+            if name is not None:
+                require(names, [name], f"{role} variable")
+        if group in variables:
+            raise ValueError(
+                f"The group variable {group!r} is also a variable of the model, and constant in each group."
+            )
+        y = numeric_matrix(data, variables)
+        index = row_index(data, len(y))
+        codes, labels = _codes(data, group, names, len(y))
+        w = None if weights is None else _weights(data, weights)
+        clusters = None if cluster is None else _clusters(raw_column(data, cluster, names), cluster)
+        _check_finite(y, variables)
+        out = cls(y, tuple(variables), codes, labels, w, clusters, index, group)
+        return out.drop_empty_rows().check_columns()
+
+    @classmethod
+    def for_scoring(
+        cls, data: Any, variables: Sequence[str], *, group: str | None, labels: tuple[str, ...]
+    ) -> Responses:
+        """New persons of a fitted model: constant or missing columns are no error here, an unknown group is."""
+        names = column_names(data, variables)
+        y = numeric_matrix(data, variables)
+        _check_finite(y, variables)
+        if not len(y):
+            raise ValueError("Expected at least 1 row of new data; got none.")
+        codes = np.zeros(len(y), np.int32)
+        if len(labels) > 1:
+            if group is None:
+                raise ValueError(
+                    "The model has several groups and the name of the group variable is not known: refit it."
+                )
+            require(names, [group], "group variable")
+            column = raw_column(data, group, names)
+            _check_present(column, "group", group)
+            given = [_label(v) for v in column.tolist()]
+            unknown = next((v for v in given if v not in labels), None)
+            if unknown is not None:
+                raise ValueError(
+                    f"The group {unknown!r} of {group!r} was not fitted; the groups are {', '.join(labels)}."
+                )
+            codes = np.array([labels.index(v) for v in given], np.int32)
+        return cls(y, tuple(variables), codes, labels, index=row_index(data, len(y)), group_name=group)
+
+    @property
+    def n_groups(self) -> int:
+        """How many groups there are."""
+        return len(self.group_labels)
+
+    @property
+    def has_missing(self) -> bool:
+        """Whether any cell is missing."""
+        return any(bool(np.isnan(column).any()) for column in self.y.T)
+
+    def rows_of(self, g: int) -> np.ndarray:
+        """Positions of the rows of a group."""
+        return np.flatnonzero(self.group == g)
+
+    def take(self, keep: np.ndarray, note: str | None = None) -> Responses:
+        """The rows where keep [person] is true (or at these positions), with a note for the summary."""
+        pick = lambda a: None if a is None else a[keep]  # noqa: E731
+        return replace(
+            self,
+            y=self.y[keep],
+            group=self.group[keep],
+            weight=pick(self.weight),
+            cluster=pick(self.cluster),
+            index=self.index[keep],
+            notes=self.notes + ((note,) if note else ()),
+        )
+
+    def drop_empty_rows(self) -> Responses:
+        """Without the rows in which nothing is observed, and a note that says so."""
+        empty = np.ones(len(self.y), bool)
+        for column in self.y.T:
+            empty &= np.isnan(column)
+        if not empty.any():
+            return self
+        if empty.all():
+            raise ValueError("Every row of the data is entirely missing on the variables of the model.")
+        return self.take(
+            ~empty, f"{empty.sum()} row(s) with nothing observed were dropped (first: row {_first(empty)})."
+        )
+
+    def listwise(self) -> Responses:
+        """Only complete rows."""
+        missing = np.isnan(self.y).any(axis=1)
+        if missing.all():
+            raise ValueError("No row is complete on all variables of the model: use missing='fiml'.")
+        note = f"{missing.sum()} of {len(missing)} rows with missing values were dropped (listwise deletion)."
+        return self.take(~missing, note).check_columns() if missing.any() else self
+
+    def require_observed(self, variables: Sequence[str]) -> Responses:
+        """Rows where these (fixed exogenous) variables are all observed."""
+        columns = [self.names.index(v) for v in variables]
+        missing = np.isnan(self.y[:, columns]).any(axis=1)
+        note = f"{missing.sum()} row(s) with a missing value of a fixed exogenous variable were dropped."
+        return self.take(~missing, note) if missing.any() else self
+
+    def check_columns(self) -> Responses:
+        """Every variable has values and varies, in every group."""
+        for g, label in enumerate(self.group_labels):
+            here = f" in group {label!r}" if self.n_groups > 1 else ""
+            y = self.y if self.n_groups == 1 else self.y[self.group == g]
+            if len(y) < 2:
+                raise ValueError(f"Expected at least 2 rows{here}; got {len(y)}.")
+            for j, name in enumerate(self.names):
+                column = y[:, j]
+                first = column[0] if column[0] == column[0] else next((v for v in column if v == v), None)
+                if first is None:
+                    raise ValueError(f"The variable {name!r} has no values{here}: remove it from the model.")
+                if ((column == first) | (column != column)).all():
+                    count = int((column == column).sum())
+                    raise ValueError(
+                        f"The variable {name!r} is constant{here} (always {first:g} in {count} row(s)): remove it"
+                        + (", or leave the group out." if self.n_groups > 1 else ".")
+                    )
+        return self
+
+
+def _first(flags: np.ndarray) -> int:
+    return int(np.flatnonzero(flags)[0]) + 1
+
+
+def _check_finite(y: np.ndarray, variables: Sequence[str]) -> None:
+    for name, column in zip(variables, y.T, strict=True):
+        infinite = np.isinf(column)
+        if infinite.any():
+            raise ValueError(f"The variable {name!r} is infinite in row {_first(infinite)}: recode it as missing.")
+
+
+def _codes(data: Any, group: str | None, names: list[str], n: int) -> tuple[np.ndarray, tuple[str, ...]]:
+    return (np.zeros(n, np.int32), ("1",)) if group is None else group_codes(raw_column(data, group, names), group)
+
+
+def group_codes(column: np.ndarray, group: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Codes and labels of the groups in order of first appearance, as lavaan numbers them.
+
+    Raises ValueError where a value is missing or there is one group only.
+    """
+    _check_present(column, "group", group)
+    seen: dict[Any, int] = {}
+    codes = np.array([seen.setdefault(v, len(seen)) for v in column.tolist()], np.int32)
+    if not seen:
+        raise ValueError("The data have no rows.")
+    if len(seen) < 2:
+        raise ValueError(f"The group variable {group!r} has one value only ({next(iter(seen))!r}): leave group out.")
+    if len(seen) > len(column) // 2:
+        raise ValueError(
+            f"The group variable {group!r} has {len(seen)} different values in {len(column)} rows: expected a few"
+            " groups with many rows each."
+        )
+    labels = [_label(v) for v in seen]
+    for label in labels:
+        if labels.count(label) > 1:
+            alike = " and ".join(repr(v) for v in seen if _label(v) == label)
+            raise ValueError(f"The group variable {group!r} has the values {alike}, which read the same: recode one.")
+    return codes, tuple(labels)
+
+
+def _check_present(column: np.ndarray, role: str, name: str) -> None:
+    missing = np.array([is_missing(v) for v in column.tolist()], bool)
+    if missing.any():
+        raise ValueError(
+            f"The {role} variable {name!r} is missing in {missing.sum()} row(s), first in row {_first(missing)}:"
+            f" remove these rows or give them a {role}."
+        )
+
+
+def _label(value: Any) -> str:
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _weights(data: Any, name: str) -> np.ndarray:
+    w = numeric_matrix(data, [name])[:, 0]
+    bad = ~(w > 0) | ~np.isfinite(w)
+    if bad.any():
+        raise ValueError(
+            f"Expected the weights {name!r} to be positive numbers; got {w[bad][0]:g} in row {_first(bad)}: remove"
+            " that row or correct its weight."
+        )
+    return w * (len(w) / w.sum())
+
+
+def _clusters(column: np.ndarray, name: str) -> np.ndarray:
+    _check_present(column, "cluster", name)
+    codes = np.unique(column.astype(str), return_inverse=True)[1]
+    if len(codes) and codes.max() < 1:
+        raise ValueError(f"The cluster variable {name!r} has one value only: cluster-robust errors need at least two.")
+    return codes

@@ -1,0 +1,1 @@
+"""Fit measures, tests of fit, modification indices, reliability."""

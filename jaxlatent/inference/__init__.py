@@ -1,0 +1,1 @@
+"""Engines, information matrices, batches."""

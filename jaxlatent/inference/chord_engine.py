@@ -1,0 +1,59 @@
+"""Engines for incomplete rows: few Hessians, many gradients, one compiled loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxlatent.inference.estimate import Estimate
+from jaxlatent.inference.newton_engine import NewtonProblem
+from jaxlatent.numerics.chord import ChordState, chord_init, chord_step
+from jaxlatent.numerics.newton import RUNNING
+
+
+@dataclass(frozen=True)
+class Chord:
+    """Newton with a kept Hessian on (inner problem, free) -> (value, gradient) and -> (hessian, fallback)."""
+
+    first: Callable[[Any, jax.Array], tuple[jax.Array, jax.Array]]
+    second: Callable[[Any, jax.Array], tuple[jax.Array, jax.Array]]
+
+    def _parts(self, problem: NewtonProblem) -> tuple[Callable, Callable]:
+        first, second = partial(self.first, problem.inner), partial(self.second, problem.inner)
+        if problem.basis is None:
+            return first, second
+        z, offset = problem.basis, problem.offset
+
+        def reduced_first(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+            value, gradient = first(offset + z @ x)
+            return value, z.T @ gradient
+
+        def reduced_second(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+            hessian, fallback = second(offset + z @ x)
+            return z.T @ hessian @ z, z.T @ fallback @ z
+
+        return reduced_first, reduced_second
+
+    def init(self, problem: NewtonProblem, key: jax.Array | None = None) -> ChordState:
+        matrix = problem.matrix
+        if matrix is not None and problem.basis is not None:
+            matrix = problem.basis.T @ matrix @ problem.basis
+        return chord_init(jnp.asarray(problem.start), matrix)
+
+    def done(self, state: ChordState) -> jax.Array:
+        return state.code != RUNNING
+
+    def step(self, problem: NewtonProblem, state: ChordState) -> ChordState:
+        return chord_step(*self._parts(problem), state, problem.tolerance, problem.max_steps)
+
+    def finish(self, problem: NewtonProblem, state: ChordState) -> Estimate:
+        free = state.x if problem.basis is None else problem.offset + problem.basis @ state.x
+        vcov = jnp.full((free.shape[0],) * 2, jnp.nan)
+        statistics = {"value": state.value, "decrement": state.decrement}
+        logl = -problem.n * jnp.asarray(state.value)
+        return Estimate(free, vcov, logl, state.code, state.steps, statistics)

@@ -1,0 +1,78 @@
+"""The second-order engine every exact likelihood shares: init, step, done, finish, and one compiled loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxlatent.inference.estimate import Estimate
+from jaxlatent.numerics.linalg import spd_inverse
+from jaxlatent.numerics.newton import RUNNING, Evaluation, NewtonState, newton_init, newton_step
+from jaxlatent.numerics.types import Array
+
+TOLERANCE = 1e-13  # of the Newton decrement per person: N times it is the squared distance in standard errors
+MAX_STEPS = 200
+
+
+class NewtonProblem(NamedTuple):
+    """An inner problem and what surrounds it; free = offset + basis @ x where linear equalities leave only x free."""
+
+    inner: Any
+    offset: Array | None
+    basis: Array | None
+    start: Array
+    n: Array  # persons
+    saturated: Array  # log-likelihood of the unrestricted model
+    tolerance: Array | float = TOLERANCE
+    max_steps: Array | int = MAX_STEPS
+    matrix: Array | None = None  # a Hessian to begin with [free, free], for engines that keep theirs
+
+
+@dataclass(frozen=True)
+class Newton:
+    """Damped Newton on an objective (inner problem, free) -> Evaluation per person.
+
+    covariance: also the inverse of the expected information, where nobody computes standard errors afterwards.
+    """
+
+    objective: Callable[[Any, jax.Array], Evaluation]
+    covariance: bool = False
+
+    def evaluate(self, problem: NewtonProblem, x: jax.Array) -> Evaluation:
+        if problem.basis is None:
+            return self.objective(problem.inner, x)
+        z = problem.basis
+        at = self.objective(problem.inner, problem.offset + z @ x)
+        return Evaluation(at.value, z.T @ at.gradient, z.T @ at.hessian @ z, z.T @ at.expected @ z)
+
+    def init(self, problem: NewtonProblem, key: jax.Array | None = None) -> NewtonState:
+        return newton_init(jnp.asarray(problem.start))
+
+    def done(self, state: NewtonState) -> jax.Array:
+        return state.code != RUNNING
+
+    def step(self, problem: NewtonProblem, state: NewtonState) -> NewtonState:
+        return newton_step(partial(self.evaluate, problem), state, problem.tolerance, problem.max_steps)
+
+    def finish(self, problem: NewtonProblem, state: NewtonState) -> Estimate:
+        free = state.x if problem.basis is None else problem.offset + problem.basis @ state.x
+        vcov = jnp.full((free.shape[0],) * 2, jnp.nan)
+        if self.covariance:
+            vcov = spd_inverse(state.at.expected)[0] / problem.n
+            vcov = vcov if problem.basis is None else problem.basis @ vcov @ problem.basis.T
+        statistics = {"value": state.at.value, "decrement": state.decrement}
+        return Estimate(free, vcov, problem.saturated - problem.n * state.at.value, state.code, state.steps, statistics)
+
+
+@partial(jax.jit, static_argnums=0)
+def run(engine: Any, problem: Any, key: jax.Array | None = None) -> Estimate:
+    """Init, steps until done, finish: one compiled program per engine and shape, safe under vmap."""
+    state = jax.lax.while_loop(
+        lambda s: jnp.logical_not(engine.done(s)), lambda s: engine.step(problem, s), engine.init(problem, key)
+    )
+    return engine.finish(problem, state)

@@ -1,0 +1,1 @@
+"""p(x): the distribution of the latent variables."""

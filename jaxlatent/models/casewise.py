@@ -1,0 +1,151 @@
+"""The Gaussian log-likelihood of incomplete rows, its derivatives in mean and covariance, and its EM step.
+
+For one person with observed variables o, v = P (y - mu) and P = Sigma_oo^-1 put back into p x p:
+
+    l = -1/2 [p_o log 2 pi + log|Sigma_oo| + (y - mu)' v],   dl/dmu = v,   dl/dSigma = 1/2 (v v' - P)
+
+The second derivatives over (mu, vech Sigma) need only the Gram matrices of v, vech(v v') and vech(P).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxlatent.numerics.linalg import spd_inverse
+from jaxlatent.numerics.masked import (
+    Blocks,
+    Cases,
+    missing_blocks,
+    observed_inverses,
+    observed_mask,
+    over_chunks,
+    scatter_blocks,
+    solve_observed,
+)
+
+
+class Sums(NamedTuple):
+    """Minus log-likelihood, its derivatives by mu [p] and (symmetric, 1/2 tr(. dSigma)) [p, p], and the EM moments."""
+
+    value: jax.Array
+    d_mean: jax.Array
+    d_cov: jax.Array
+    mean: jax.Array
+    cov: jax.Array
+
+
+class Grams(NamedTuple):
+    """sum n P [p, p], sum v x vech P [p, m], sum vech(vv') x vech P, sum n vech P x vech P [m, m], m = p(p+1)/2."""
+
+    p: jax.Array
+    v_p: jax.Array
+    vv_p: jax.Array
+    p_p: jax.Array
+
+
+def log_likelihood(mu: jax.Array, sigma: jax.Array, buckets: tuple[Cases, ...]) -> Sums:
+    """Sums over all cases of all buckets."""
+    p = len(mu)
+    k, log_det = spd_inverse(sigma)
+
+    def add(total: tuple, c: Cases) -> tuple:
+        blocks = missing_blocks(k, c)
+        residual, v, complete = solve_observed(k, blocks, c, mu)
+        n = c.n[:, None]
+        constant = math.log(2 * math.pi) * observed_mask(c).sum(1)
+        value = (c.n * (constant + log_det + blocks.log_det + (residual * v).sum(1))).sum() / 2
+        vv, moments = (v * n).T @ v, (complete * n).T @ complete
+        parts = (c.n.sum(), value, (n * v).sum(0), vv, scatter_blocks(blocks, c, p), (n * complete).sum(0), moments)
+        if c.scatter is not None:
+            parts = _add_scatter(k, sigma, blocks, c, parts)
+        return tuple(t + x for t, x in zip(total, parts, strict=True))
+
+    zero = jnp.zeros
+    total: Any = (zero(()), zero(()), zero(p), zero((p, p)), zero((p, p)), zero(p), zero((p, p)))
+    for cases in buckets:
+        total = over_chunks(add, total, cases)
+    n, value, d_mean, vv, inner, first, second = total
+    shift = first / n
+    cov = (second + inner) / n - shift[:, None] * shift
+    return Sums(value, -d_mean, n * k - k @ inner @ k - vv, mu + shift, cov)
+
+
+def _add_scatter(k: jax.Array, sigma: jax.Array, blocks: Blocks, c: Cases, parts: tuple) -> tuple:
+    """Whole patterns: add what their within-pattern scatter contributes."""
+    n, value, d_mean, vv, inner, first, second = parts
+    scatter: Any = c.scatter
+    p = observed_inverses(k, blocks, c)
+    fit = sigma @ p  # [case, p, p]: completes residuals by regression on the observed ones
+    value = value + (p * scatter).sum() / 2
+    completed = second + (fit @ scatter @ fit.mT).sum(0)
+    return n, value, d_mean, vv + (p @ scatter @ p).sum(0), inner, first, completed
+
+
+def gram_matrices(mu: jax.Array, sigma: jax.Array, buckets: tuple[Cases, ...]) -> Grams:
+    """What the observed information over (mu, vech Sigma) is made of."""
+    p = len(mu)
+    lower = np.tril_indices(p)
+    k, _ = spd_inverse(sigma)
+
+    def add(total: Grams, c: Cases) -> Grams:
+        blocks = missing_blocks(k, c)
+        _, v, _ = solve_observed(k, blocks, c, mu)
+        inverses = observed_inverses(k, blocks, c)
+        low = inverses[:, lower[0], lower[1]]
+        n = c.n[:, None]
+        vv = n * v[:, lower[0]] * v[:, lower[1]]
+        if c.scatter is not None:
+            vv = vv + (inverses @ c.scatter @ inverses)[:, lower[0], lower[1]]
+        new = Grams(jnp.einsum("c,cij->ij", c.n, inverses), (n * v).T @ low, vv.T @ low, (n * low).T @ low)
+        return jax.tree.map(jnp.add, total, new)
+
+    m = len(lower[0])
+    total = Grams(jnp.zeros((p, p)), jnp.zeros((p, m)), jnp.zeros((m, m)), jnp.zeros((m, m)))
+    for cases in buckets:
+        total = over_chunks(add, total, cases)
+    return total
+
+
+def moment_scores(mu: jax.Array, sigma: jax.Array, cases: Cases) -> jax.Array:
+    """Every person's score over (mu, vech Sigma) [person, p + p(p+1)/2]; cases must be single persons."""
+    lower = np.tril_indices(len(mu))
+    half = np.where(lower[0] == lower[1], 0.5, 1.0)
+    k, _ = spd_inverse(sigma)
+    blocks = missing_blocks(k, cases)
+    _, v, _ = solve_observed(k, blocks, cases, mu)
+    p = observed_inverses(k, blocks, cases)
+    d_cov = v[:, lower[0]] * v[:, lower[1]] - p[:, lower[0], lower[1]]
+    return jnp.concatenate([v, half * d_cov], axis=1)
+
+
+def saturated_information(grams: Grams) -> jax.Array:
+    """Observed information of (mu, vech Sigma) [p + m, p + m], summed over cases.
+
+    d2(-l) = dmu' P dmu + dmu' P X v + v' X P dmu + v' X P Y v - 1/2 tr(P X P Y) for directions X, Y of Sigma.
+    """
+    p = grams.p.shape[0]
+    a, b = np.tril_indices(p)
+    at = np.zeros((p, p), int)
+    at[a, b] = at[b, a] = np.arange(len(a))
+    half = np.where(a == b, 0.5, 1.0)
+
+    def pairs(gram: jax.Array, *orders: tuple[int, int, int, int]) -> jax.Array:
+        """sum over orders of the Gram tensor [i, j, k, l] with its axes put to cells (a, b) and (c, d)."""
+        full = gram[at.reshape(-1)][:, at.reshape(-1)].reshape(p, p, p, p)
+        total = sum((full.transpose(order) for order in orders), start=jnp.zeros((), full.dtype))
+        return total.reshape(p * p, p * p)[a * p + b][:, a * p + b]
+
+    # orders put the tensor's axes (i, j | k, l) to a, b, c, d: v_a v_d P_bc and so on
+    mixed = pairs(grams.vv_p, (0, 2, 3, 1), (0, 2, 1, 3), (2, 0, 3, 1), (2, 0, 1, 3))
+    plain = pairs(grams.p_p, (0, 2, 1, 3), (0, 2, 3, 1))
+    cov = half[:, None] * half * (mixed - plain)
+    # mean j against the cell (a, b): sum P_ja v_b + P_jb v_a
+    wide = grams.v_p[:, at.reshape(-1)].reshape(p, p, p)  # v_i P_jk
+    both = wide.transpose(1, 2, 0) + wide.transpose(1, 0, 2)  # [j, a, b]
+    cross = half * both.reshape(p, p * p)[:, a * p + b]
+    return jnp.concatenate([jnp.concatenate([grams.p, cross], 1), jnp.concatenate([cross.T, cov], 1)])

@@ -1,0 +1,1 @@
+"""Array in, array out: linear algebra, solvers, distributions of test statistics."""

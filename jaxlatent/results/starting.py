@@ -1,0 +1,38 @@
+"""The parameter table as a frame, before any fitting."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from jaxlatent.data.moments import Moments, from_cov, sample_moments
+from jaxlatent.data.responses import Responses
+from jaxlatent.inference.fitting import moment_layout
+from jaxlatent.inference.saturated import saturated_moments
+from jaxlatent.results.values import layout_values
+from jaxlatent.spec.layout import places
+from jaxlatent.spec.start import starting_values
+from jaxlatent.spec.table import ParameterTable
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def table_frame(table: ParameterTable, source: Any) -> pd.DataFrame:
+    """The table; with data (Responses or Moments) the column start holds the values the engine starts from."""
+    frame = table.to_frame()
+    if source is None:
+        return frame
+    moments = _moments(table, source)
+    layout = moment_layout(table, moments)
+    free = starting_values(layout, moments.mean, moments.cov)
+    frame.loc[: len(table.rows) - 1, "start"] = layout_values(table, places(table), layout, free)
+    frame["group"] = (
+        [table.groups[g - 1] if g else "" for g in frame["group"]] if table.n_groups > 1 else frame["group"]
+    )
+    return frame
+
+
+def _moments(table: ParameterTable, source: Responses | Moments) -> Any:
+    if isinstance(source, Moments):
+        return from_cov(source, table.observed)
+    return saturated_moments(source)[0] if source.has_missing else sample_moments(source)

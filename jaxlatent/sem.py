@@ -1,0 +1,275 @@
+"""Structural equation models: the face users import."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jaxlatent.data.frames import column_names, is_named, raw_column, require
+from jaxlatent.data.moments import Moments
+from jaxlatent.data.responses import Responses, group_codes
+from jaxlatent.fit import Fit
+from jaxlatent.inference.fitting import fit_table
+from jaxlatent.inference.requirements import check_size
+from jaxlatent.inference.settings import ML, LeastSquares, estimator
+from jaxlatent.spec.grouping import check_names
+from jaxlatent.spec.restrictions import check_consistent
+from jaxlatent.spec.syntax import parse
+from jaxlatent.spec.table import ParameterTable, build_table, unsupported
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from jaxlatent.bound import BoundModel
+
+
+class ModelWarning(UserWarning):
+    """Something about a fit that its user should know before interpreting it."""
+
+
+class SEM:
+    """A structural equation model in lavaan's syntax.
+
+    Sigma = Lambda (I - B)^-1 Psi (I - B)^-T Lambda' + Theta,   mu = nu + Lambda (I - B)^-1 alpha
+
+    syntax: lavaan's model syntax. std_lv: latent variances 1 instead of a marker. orthogonal: no latent covariances.
+    effect_coding: loadings of a factor average 1. mean_structure: None adds means where they are needed (missing data,
+    several groups, clusters, growth, any "~1"). fixed_x: moments of exogenous observed variables are the sample's.
+    growth: latent growth defaults. auto=False: nothing is added to what is written. group_equal: "loadings",
+    "intercepts", "means", "regressions", "residuals", "residual_covariances", "lv_variances", "lv_covariances";
+    group_partial: rows exempt from it, such as "visual=~x2".
+
+    Raises ModelSyntaxError (a ValueError) with line and column where the syntax is wrong, ValueError for contradictory
+    options. Source: Bollen (1989), Structural Equations with Latent Variables; lavaan's syntax by Rosseel (2012).
+    """
+
+    def __init__(
+        self,
+        syntax: str,
+        *,
+        std_lv: bool = False,
+        orthogonal: bool = False,
+        effect_coding: bool = False,
+        mean_structure: bool | None = None,
+        fixed_x: bool = True,
+        growth: bool = False,
+        auto: bool = True,
+        group_equal: Sequence[str] = (),
+        group_partial: Sequence[str] = (),
+        ordered: Sequence[str] = (),
+        parameterization: str = "delta",
+        rotation: str | None = None,
+        items: Any = None,
+        latent: Any = None,
+        priors: Any = None,
+    ) -> None:
+        for name, value in (("rotation", rotation), ("items", items), ("latent", latent), ("priors", priors)):
+            if value is not None:
+                raise ValueError(f"The option {name} is not in this version: leave it out.")
+        _check_flags(std_lv=std_lv, orthogonal=orthogonal, effect_coding=effect_coding, fixed_x=fixed_x)
+        _check_flags(growth=growth, auto=auto, **({} if mean_structure is None else {"mean_structure": mean_structure}))
+        self.syntax = syntax
+        self.options: dict[str, Any] = {
+            "std_lv": std_lv,
+            "orthogonal": orthogonal,
+            "effect_coding": effect_coding,
+            "fixed_x": fixed_x,
+            "growth": growth,
+            "auto": auto,
+            "group_equal": check_names(_names("group_equal", group_equal)),
+            "group_partial": _names("group_partial", group_partial),
+            "ordered": _names("ordered", ordered),
+            "parameterization": parameterization,
+        }
+        self.mean_structure = mean_structure
+        self._parsed = parse(syntax)
+        self._tables: dict[tuple, ParameterTable] = {}
+
+    def __repr__(self) -> str:
+        return f"SEM({self.syntax.strip()!r})"
+
+    def table(self, groups: tuple[str, ...] = ("1",), mean_structure: bool = False) -> ParameterTable:
+        """The parameter table for groups of these labels; built once for each."""
+        key = (groups, mean_structure)
+        if key not in self._tables:
+            means = bool(self.mean_structure) or (mean_structure and self.mean_structure is None)
+            table = build_table(self._parsed, groups=groups, mean_structure=means, **self.options)
+            sentence = unsupported(table)
+            if sentence:
+                raise ValueError(sentence)
+            check_consistent(table.constraints, table.free_labels, inequalities=True)
+            self._tables[key] = table
+        return self._tables[key]
+
+    def parameter_table(self, data: Any = None, *, group: str | None = None) -> pd.DataFrame:
+        """What is free, fixed or equal, as lavaan's table; with data also the sample's groups and starting values."""
+        from jaxlatent.results.starting import table_frame
+
+        if data is None:
+            return table_frame(self.table(), None)
+        table, source = self._prepare(data, None, group, None, None, None)
+        return table_frame(table, source)
+
+    def fit(
+        self,
+        data: Any,
+        engine: Any = None,
+        *,
+        group: str | None = None,
+        missing: str | None = None,
+        weights: str | None = None,
+        cluster: str | None = None,
+        key: int = 0,
+        progress: bool | None = None,
+        checkpoint: Any = None,
+    ) -> Fit:
+        """Estimate the model.
+
+        data: a pandas or polars frame, a mapping of columns, an array with the model's variables in order, or Moments.
+        engine: ML() (default), LeastSquares(...), or a name that estimator() knows. group, weights, cluster: columns.
+        missing: None ("fiml" where cells are missing), "fiml", "listwise", "two_stage" or "robust_two_stage".
+        key: random key of the bootstrap. progress: None shows a bar in terminals for what takes over two seconds.
+
+        Raises ValueError in one sentence where data and model don't go together; warns (ModelWarning) about solutions
+        that should not be trusted as they are.
+        """
+        started = time.perf_counter()
+        if checkpoint is not None:
+            raise ValueError("Checkpoints are for engines that run for minutes; ML and LeastSquares take none.")
+        engine = _engine(engine)
+        _check_fit_options(group=group, weights=weights, cluster=cluster, key=key, progress=progress)
+        table, source = self._prepare(data, engine, group, missing, weights, cluster)
+        fitted = fit_table(table, source, engine, missing)
+        fit = Fit(self, fitted, time.perf_counter() - started, key=key, progress=progress)
+        for sentence in fit.warnings:
+            warnings.warn(sentence, ModelWarning, stacklevel=2)
+        return fit
+
+    def bind(self, data: Any, *, group: str | None = None, missing: str | None = None) -> BoundModel:
+        """The model with its data: .model (LatentVariableModel), .responses and .arrays, for inference elsewhere."""
+        from jaxlatent.bound import bind
+
+        table, source = self._prepare(data, None, group, missing, None, None)
+        return bind(self, table, source)
+
+    def _prepare(
+        self, data: Any, engine: Any, group: str | None, missing: str | None, weights: str | None, cluster: str | None
+    ) -> tuple[ParameterTable, Responses | Moments]:
+        """Read what the model needs, and decide about the mean structure."""
+        if isinstance(data, Moments):
+            if group or weights or cluster:
+                raise ValueError("Moments hold neither groups, weights nor clusters: pass the rows.")
+            table = self.table(mean_structure=False)
+            _check_latent_names(table, data.names)
+            return table, data
+        labels = self._group_labels(data, group)
+        table = self.table(labels, mean_structure=group is not None or cluster is not None)
+        _check_latent_names(table, column_names(data, table.observed))
+        responses = Responses.from_frame(data, table.observed, group=group, weights=weights, cluster=cluster)
+        if responses.has_missing and missing != "listwise" and not isinstance(engine, LeastSquares):
+            table = self.table(labels, mean_structure=True)
+            if not table.mean_structure:
+                raise ValueError(
+                    "Missing values need a mean structure: leave mean_structure out, or use missing='listwise'."
+                )
+        return table, responses
+
+    def _group_labels(self, data: Any, group: str | None) -> tuple[str, ...]:
+        if group is None:
+            return ("1",)
+        if not is_named(data):
+            raise ValueError(f"An array has no column names, so none is the group variable {group!r}: pass a frame.")
+        names = column_names(data, ())
+        require(names, [group], "group variable")
+        return group_codes(raw_column(data, group, names), group)[1]
+
+
+def _names(option: str, given: Any) -> tuple[str, ...]:
+    names = (given,) if isinstance(given, str) else tuple(given) if isinstance(given, Iterable) else (None,)
+    if not all(isinstance(name, str) for name in names):
+        raise ValueError(f"Expected {option} to be a name or several names; got {given!r}.")
+    return names
+
+
+def _check_flags(**given: Any) -> None:
+    for name, value in given.items():
+        if not isinstance(value, bool | np.bool_):
+            raise ValueError(f"Expected {name} to be True or False; got {value!r}.")
+
+
+def _check_fit_options(*, key: Any, progress: Any, **columns: Any) -> None:
+    for role, name in columns.items():
+        if name is not None and not isinstance(name, str):
+            shown = repr(name) if np.ndim(name) == 0 else f"a {type(name).__name__} of values"
+            raise ValueError(f"Expected {role} to be the name of a column of the data; got {shown}.")
+    if not isinstance(key, int | np.integer) or isinstance(key, bool):
+        raise ValueError(f"Expected key, the seed of random numbers, to be a whole number; got {key!r}.")
+    if progress is not None:
+        _check_flags(progress=progress)
+
+
+def _check_latent_names(table: ParameterTable, columns: Sequence[str]) -> None:
+    """A latent variable must not have the name of an observed one."""
+    for name in table.latent:
+        if name in columns:
+            raise ValueError(f"The latent variable {name!r} has the name of a column of the data: rename one of them.")
+
+
+def _engine(engine: Any) -> ML | LeastSquares:
+    if engine is None:
+        return ML()
+    if isinstance(engine, str):
+        return estimator(engine)
+    if not isinstance(engine, ML | LeastSquares):
+        raise ValueError(f"Expected engine to be ML(...), LeastSquares(...) or a name such as 'MLR'; got {engine!r}.")
+    return engine
+
+
+def fit_batch(model: SEM, stacked: Any, engine: Any = None) -> Any:
+    """Fit one model to many data sets in one compiled call: simulation studies, sensitivity analyses.
+
+    stacked: array [data set, person, variable] with the model's observed variables in order, or a sequence of frames
+    with the same number of rows. Returns an Estimate with a leading axis: free [B, n_free], vcov [B, n_free, n_free]
+    (expected information), log_likelihood [B], code [B] (1: converged), steps [B], statistics (value, chisq).
+    Raises ValueError for missing values, several groups, or engines other than ML and ULS.
+    """
+    from jaxlatent.inference.batch import fit_stack
+
+    if not isinstance(model, SEM):
+        raise ValueError(f"Expected model to be a SEM; got {model!r}.")
+    table = model.table()
+    check_size(table)
+    return fit_stack(table, _stack(table, stacked), engine and _engine(engine))
+
+
+def _stack(table: ParameterTable, stacked: Any) -> np.ndarray:
+    """Data sets of one size as an array [data set, person, variable]; every variable varies in every data set."""
+    if isinstance(stacked, str) or is_named(stacked) or not isinstance(stacked, Iterable):
+        what = "one frame" if is_named(stacked) else repr(stacked)
+        raise ValueError(f"Expected several data sets, as an array [data set, person, variable] or frames; got {what}.")
+    if not hasattr(stacked, "shape"):
+        frames = [Responses.from_frame(frame, table.observed).y for frame in stacked]
+        sizes = sorted({len(y) for y in frames})
+        if len(sizes) != 1:
+            found = f"{sizes[0]} to {sizes[-1]} rows" if sizes else "no data sets"
+            raise ValueError(f"Expected data sets with the same number of rows; got {found}.")
+        stacked = np.stack(frames)
+    try:
+        out = np.asarray(stacked, dtype=float)
+    except (TypeError, ValueError):
+        raise ValueError(f"Expected an array of numbers; got one of {np.asarray(stacked).dtype}.") from None
+    if out.ndim != 3 or not out.size or out.shape[2] != len(table.observed):
+        names = ", ".join(table.observed)
+        raise ValueError(
+            f"Expected a stack [data set, person, variable] with the {len(table.observed)} variables {names}; got shape"
+            f" {out.shape}."
+        )
+    constant = (out == out[:, :1]).all(axis=1)
+    if constant.any():
+        k, j = np.argwhere(constant)[0]
+        raise ValueError(f"The variable {table.observed[j]!r} is constant in data set {k} of the stack: leave it out.")
+    return out

@@ -1,0 +1,1 @@
+"""From lavaan's model syntax to a parameter table."""
