@@ -15,6 +15,6 @@ def track(items: Iterable[T], total: int, what: str, progress: bool | None) -> I
     if progress is False or (progress is None and not sys.stderr.isatty()):
         yield from items
         return
-    from tqdm.auto import tqdm  # type: ignore[import-untyped]
+    from tqdm.auto import tqdm
 
     yield from tqdm(items, total=total, desc=what, delay=0 if progress else DELAY, leave=False)
