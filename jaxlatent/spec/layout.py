@@ -140,7 +140,7 @@ def layout_of(table: ParameterTable, *, width: int | None = None, exogenous: lis
     start = np.full(table.n_free, np.nan)
     for row in table.rows:
         _place(row, where, index, fixed, start, exogenous)
-    return Layout(index, fixed, start, _blocks(index))
+    return Layout(index, fixed, start, blocks_of(index))
 
 
 def _place(row: Row, where: Places, index: dict, fixed: dict, start: np.ndarray, exogenous: list[dict] | None) -> None:
@@ -159,7 +159,7 @@ def _place(row: Row, where: Places, index: dict, fixed: dict, start: np.ndarray,
         start[row.free - 1] = row.start
 
 
-def _blocks(index: dict[str, np.ndarray]) -> tuple[Block, ...]:
+def blocks_of(index: dict[str, np.ndarray]) -> tuple[Block, ...]:
     """Every free parameter belongs to the matrix it appears in first."""
     taken: set[int] = set()
     blocks = []
