@@ -45,6 +45,11 @@ def free(count: int) -> tuple[None, ...]:
     return (None,) * count
 
 
+def rows_of(rows: tuple[ItemParameter, ...], params: Mapping[str, jax.Array]) -> ItemParams:
+    """These rows of all items, without the padding that larger items of other families need."""
+    return {row.matrix: params[row.matrix][..., : len(row.cells)] for row in rows}
+
+
 class Family(ABC):
     """One item type: the distribution of y given the linear predictor eta = loadings x [..., person, item].
 
@@ -76,8 +81,7 @@ class Family(ABC):
         """The parameters this family reads, for all items of the model [group, item, ...]."""
         if self.fixed_categories is None:
             return {row.matrix: params[row.matrix] for row in self.item_parameters(2)}
-        rows = self.item_parameters(self.fixed_categories)  # cut off what larger items of other families need
-        return {row.matrix: params[row.matrix][..., : len(row.cells)] for row in rows}
+        return rows_of(self.item_parameters(self.fixed_categories), params)
 
     @abstractmethod
     def log_prob(self, eta: jax.Array, params: ItemParams, y: jax.Array) -> jax.Array:

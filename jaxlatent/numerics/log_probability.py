@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+from jax.scipy.special import gammaln
 
 NEVER = -1e30  # the logarithm of a probability 0, finite so that no derivative is NaN; also pads rows of intercepts
 _STEEP = 80.0  # exp of it is finite in float32, and its reciprocal not zero
@@ -63,3 +64,20 @@ def pick(table: jax.Array, y: jax.Array) -> jax.Array:
     """table[..., y]: table [..., category], y [...] whole numbers. A sum, whose derivative is no scatter."""
     at = y[..., None] == jnp.arange(table.shape[-1])
     return jnp.where(at, table, 0).sum(-1)
+
+
+def rising_gammaln(r: jax.Array, y: jax.Array) -> jax.Array:
+    """log[Γ(r + y) / (Γ(r) r^y)], without cancellation for large r; r > 0, y >= 0.
+
+    Above r = 8 by Stirling's series of both logarithms, whose leading terms cancel by hand.
+    """
+    small, large = jnp.minimum(r, 8.0), jnp.maximum(r, 8.0)
+    direct = gammaln(small + y) - gammaln(small) - y * jnp.log(small)
+    leading = (large + y - 0.5) * jnp.log1p(y / large) - y
+    return jnp.where(r < 8.0, direct, leading + _stirling_rest(large + y) - _stirling_rest(large))
+
+
+def _stirling_rest(x: jax.Array) -> jax.Array:
+    """log Γ(x) - (x - 1/2) log x + x - log(2 π) / 2, for x >= 8."""
+    inverse = 1 / (x * x)
+    return (1 / 12 - inverse * (1 / 360 - inverse * (1 / 1260 - inverse * (1 / 1680 - inverse / 1188)))) / x
