@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlatent.measurement.family import Family, ItemParams
+from jaxlatent.measurement.family import Family, ItemParameter, ItemParams
 from jaxlatent.spec.layout import Layout
 
 
@@ -21,6 +22,11 @@ class Normal(Family):
     Covariances of residuals are not part of a density that factorises over items; ``factorises`` says whether a layout
     has any, and the closed form takes them in.
     """
+
+    categorical: ClassVar[bool] = False
+
+    def item_parameters(self, n_categories: int) -> tuple[ItemParameter, ...]:
+        raise TypeError("The matrices of normal items come from a parameter table; the item type is NormalItem.")
 
     def item_params(self, params: Mapping[str, jax.Array]) -> ItemParams:
         variance = jnp.diagonal(params["residual_cov"], axis1=-2, axis2=-1)

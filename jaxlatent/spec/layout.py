@@ -3,6 +3,7 @@
 Variables that occur in regressions are carried as latent variables with loading one and no residual (the all-y LISREL
 form), so that one pair of formulas covers measurement models, path models and everything between.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass
