@@ -134,9 +134,13 @@ def _settings(
     if known == "promax" and orthogonal:
         raise ValueError("Expected oblique factors for promax; got orthogonal=True")
     chosen = tuple(np.asarray(given.get(option, default), float) for option, default in method.options.items())
+    for option, value in zip(method.options, chosen, strict=True):
+        if value.ndim and known != "target":
+            raise ValueError(f"Expected one number for {option}; got an array of shape {value.shape}")
+    fixed = tuple(np.asarray(f(*shape)) for f in method.fixed)
     power = float(chosen[0]) if known == "promax" else None
     oblique = method.oblique if orthogonal is None else not orthogonal
-    options = _aim(chosen[0], chosen[1], shape) if known == "target" else () if known == "promax" else chosen
+    options = _aim(chosen[0], chosen[1], shape) if known == "target" else fixed or chosen
     rows = method.normalize if normalize is None else normalize
     return Settings(known, method, options, oblique and power is None, rows, power)
 

@@ -46,13 +46,13 @@ def _(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[jax.Array,
     return log_det(*primals), (inverse(*primals).T * tangents[0]).sum()
 
 
-def orthomax(a: jax.Array, gamma: jax.Array | float) -> jax.Array:
+def orthomax(a: jax.Array, gamma: jax.Array) -> jax.Array:
     """-(Σ_ij a⁴ - γ/p Σ_j (Σ_i a²)²) / 4; γ = 0 quartimax, 1 varimax (Kaiser 1958)."""
     s = a * a
     return -((s * s).sum() - gamma / a.shape[0] * (s.sum(0) ** 2).sum()) / 4
 
 
-def oblimin(a: jax.Array, gamma: jax.Array | float) -> jax.Array:
+def oblimin(a: jax.Array, gamma: jax.Array) -> jax.Array:
     """Σ_{j≠k} (Σ_i a_ij² a_ik² - γ/p Σ_i a_ij² Σ_i a_ik²) / 4; γ = 0 quartimin (Carroll 1957)."""
     s = a * a
     return (_between(s).sum() - gamma / a.shape[0] * _between(s.sum(0, keepdims=True)).sum()) / 4
@@ -63,22 +63,10 @@ def _between(s: jax.Array) -> jax.Array:
     return s.sum(1) ** 2 - (s * s).sum(1)
 
 
-def crawford_ferguson(a: jax.Array, kappa: jax.Array | float) -> jax.Array:
+def crawford_ferguson(a: jax.Array, kappa: jax.Array) -> jax.Array:
     """(1-κ) Σ_i Σ_{j≠k} a_ij² a_ik² / 4 + κ Σ_j Σ_{i≠l} a_ij² a_lj² / 4 (Crawford and Ferguson 1970)."""
     s = a * a
     return ((1 - kappa) * _between(s).sum() + kappa * _between(s.T).sum()) / 4
-
-
-def _cf_equamax(a: jax.Array) -> jax.Array:
-    return crawford_ferguson(a, a.shape[1] / (2 * a.shape[0]))
-
-
-def _cf_parsimax(a: jax.Array) -> jax.Array:
-    return crawford_ferguson(a, (a.shape[1] - 1) / (sum(a.shape) - 2))
-
-
-def _cf_varimax(a: jax.Array) -> jax.Array:
-    return crawford_ferguson(a, 1 / a.shape[0])
 
 
 def geomin(a: jax.Array, epsilon: jax.Array) -> jax.Array:
@@ -140,35 +128,56 @@ def bigeomin(a: jax.Array, epsilon: jax.Array) -> jax.Array:
 
 
 class Method(NamedTuple):
-    """A criterion f(a, *options), its options with their defaults, and what goes with its name."""
+    """A criterion f(a, *arguments) and what goes with its name.
+
+    Its arguments are `fixed`, for variants with a name (functions of the numbers of items and factors, so that one
+    compiled program serves the family), or else the user's `options`, here with their defaults.
+    """
 
     criterion: Callable[..., jax.Array]
     oblique: bool = True
     options: Mapping[str, float] = NOTHING
+    fixed: tuple[Callable[[int, int], float], ...] = ()
     normalize: bool = False
 
 
-VARIMAX = Method(lambda a: orthomax(a, 1.0), oblique=False, normalize=True)
+def _zero(p: int, m: int) -> float:
+    return 0.0
+
+
+def _one(p: int, m: int) -> float:
+    return 1.0
+
+
+def _equamax(p: int, m: int) -> float:
+    return m / (2 * p)
+
+
+def _parsimax(p: int, m: int) -> float:
+    return (m - 1) / max(p + m - 2, 1)
+
+
+VARIMAX = Method(orthomax, oblique=False, fixed=(_one,), normalize=True)
 METHODS: dict[str, Method] = {
     "varimax": VARIMAX,
-    "quartimax": Method(lambda a: orthomax(a, 0.0), oblique=False),
+    "quartimax": Method(orthomax, oblique=False, fixed=(_zero,)),
     "orthomax": Method(orthomax, oblique=False, options={"gamma": 1.0}),
     "promax": VARIMAX._replace(oblique=True, options={"power": 4.0}),
     "oblimin": Method(oblimin, options={"gamma": 0.0}),
-    "quartimin": Method(lambda a: oblimin(a, 0.0)),
+    "quartimin": Method(oblimin, fixed=(_zero,)),
     "geomin": Method(geomin, options={"epsilon": 0.001}),
     "target": Method(target, options={"target": math.nan, "weights": math.nan}),
     "biquartimin": Method(biquartimin),
     "bigeomin": Method(bigeomin, options={"epsilon": 0.001}),
     "bifactor": Method(biquartimin, oblique=False),
     "crawford-ferguson": Method(crawford_ferguson, options={"kappa": 0.0}),
-    "cf-quartimax": Method(lambda a: crawford_ferguson(a, 0.0)),
-    "cf-varimax": Method(_cf_varimax),
-    "cf-equamax": Method(_cf_equamax),
-    "cf-parsimax": Method(_cf_parsimax),
-    "cf-facparsim": Method(lambda a: crawford_ferguson(a, 1.0)),
-    "equamax": Method(_cf_equamax, oblique=False),
-    "parsimax": Method(_cf_parsimax, oblique=False),
+    "cf-quartimax": Method(crawford_ferguson, fixed=(_zero,)),
+    "cf-varimax": Method(crawford_ferguson, fixed=(lambda p, m: 1 / p,)),
+    "cf-equamax": Method(crawford_ferguson, fixed=(_equamax,)),
+    "cf-parsimax": Method(crawford_ferguson, fixed=(_parsimax,)),
+    "cf-facparsim": Method(crawford_ferguson, fixed=(_one,)),
+    "equamax": Method(crawford_ferguson, oblique=False, fixed=(_equamax,)),
+    "parsimax": Method(crawford_ferguson, oblique=False, fixed=(_parsimax,)),
     "bentler": Method(bentler),
     "infomax": Method(infomax),
     "simplimax": Method(simplimax, options={"zeros": math.nan}),
