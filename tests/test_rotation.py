@@ -11,9 +11,9 @@ import pytest
 
 from jaxlatent import SEM
 from jaxlatent.data.datasets import load
-from jaxlatent.numerics import rotation as module
 from jaxlatent.numerics.rotation import rotate, rotation_jacobian
-from jaxlatent.numerics.rotation_criteria import METHODS
+from jaxlatent.numerics.rotation_criteria import METHODS, find_method
+from jaxlatent.numerics.rotation_search import search
 
 CLUSTERS = np.kron(np.eye(3), np.ones((3, 1)))
 ZEROS = np.where(CLUSTERS > 0, np.nan, 0.0)
@@ -199,6 +199,12 @@ def test_kaiser_rotates_rows_of_length_one(simple):
     np.testing.assert_allclose(aligned(of_rows, with_rows.loadings)[0] * length, with_rows.loadings, atol=1e-9)
 
 
+def test_an_item_without_loadings(simple):
+    a = np.vstack([simple[:-1], np.zeros(3)])
+    result = rotate(a, "oblimin", normalize=True)
+    assert result.converged and np.isfinite(rotation_jacobian(a, result)).all()
+
+
 def test_order_signs_and_start_of_the_input_do_not_matter(simple):
     turn = np.linalg.qr(np.random.default_rng(0).standard_normal((3, 3)))[0]
     first, second = rotate(simple, "geomin"), rotate(simple @ turn, "geomin", key=1)
@@ -258,10 +264,10 @@ def test_one_factor_and_none(simple):
 
 def test_one_program_serves_all_options_and_keys(simple):
     rotate(simple, "cf")
-    before = module._search._cache_size()
+    before = search._cache_size()
     for key, kappa in enumerate([0.01, 0.05, 0.1]):
         assert rotate(simple + 0.01 * key, "crawford-ferguson", kappa=kappa, key=key).converged
-    assert module._search._cache_size() == before
+    assert search._cache_size() == before
 
 
 def test_global_precision_is_left_alone(simple):
@@ -272,7 +278,7 @@ def test_global_precision_is_left_alone(simple):
 
 @pytest.mark.parametrize("name", ["CF-Varimax", "cf_varimax", "cfvarimax", "cf varimax"])
 def test_names_in_any_dress(name):
-    assert module.find_method(name)[0] == "cf-varimax"
+    assert find_method(name)[0] == "cf-varimax"
 
 
 @pytest.mark.parametrize(
@@ -306,4 +312,4 @@ def test_bad_loadings(simple):
 
 def test_every_name_is_found():
     assert set(METHODS) >= {"varimax", "promax", "oblimin", "geomin", "target", "bifactor", "none"}
-    assert all(module.find_method(name)[0] == name for name in METHODS)
+    assert all(find_method(name)[0] == name for name in METHODS)
