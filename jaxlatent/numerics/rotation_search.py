@@ -115,16 +115,16 @@ def search(a: Any, starts: Any, options: Any, criterion: Any, oblique: bool) -> 
         return lax.while_loop(going, lambda s: _descent(s, evaluate, oblique), first)
 
     ends = jax.vmap(descend)(starts, values, gradients)
-    values = jnp.where(jnp.isfinite(ends.value), ends.value, jnp.inf)
-    best = jax.tree.map(lambda x: x[jnp.argmin(values)], ends)
+    reached = jnp.where(jnp.isfinite(ends.value), ends.value, jnp.inf)
+    best = jax.tree.map(lambda x: x[jnp.argmin(reached)], ends)
 
     def going(s: _State) -> jax.Array:
         return (_norm(s.gradient) > FINE * scale) & (s.steps < NEWTON_STEPS) & (s.size < 1e8)
 
     last = best._replace(size=jnp.zeros_like(scale), steps=jnp.zeros((), jnp.int32))
     last = lax.while_loop(going, lambda s: _newton(s, value, evaluate, oblique), last)
-    reached = (values <= last.value + 1e-6 * (jnp.abs(last.value) + jnp.ptp(values))).sum()
-    return last.t, last.value, _norm(last.gradient) <= ENOUGH * scale, reached
+    same = reached <= last.value + 1e-6 * (jnp.abs(last.value) + jnp.ptp(values))
+    return last.t, last.value, _norm(last.gradient) <= ENOUGH * scale, same.sum()
 
 
 def _norm(x: jax.Array) -> jax.Array:
