@@ -28,6 +28,8 @@ class Responses:
     index: np.ndarray = field(default_factory=lambda: np.empty(0))
     group_name: str | None = None
     notes: tuple[str, ...] = ()
+    covariates: np.ndarray | None = None
+    covariate_names: tuple[str, ...] = ()
 
     @classmethod
     def from_frame(
@@ -38,6 +40,7 @@ class Responses:
         group: str | None = None,
         weights: str | None = None,
         cluster: str | None = None,
+        covariates: Sequence[str] = (),
     ) -> Responses:
         """Read and validate the variables of a model.
 
@@ -58,8 +61,41 @@ class Responses:
         w = None if weights is None else _weights(data, weights)
         clusters = None if cluster is None else _clusters(raw_column(data, cluster, names), cluster)
         _check_finite(y, variables)
-        out = cls(y, tuple(variables), codes, labels, w, clusters, index, group)
+        z = _covariates(data, covariates)
+        out = cls(y, tuple(variables), codes, labels, w, clusters, index, group, (), z, tuple(covariates))
         return out.drop_empty_rows().check_columns()
+
+    @classmethod
+    def from_long(cls, data: Any, *, person: str, item: str, response: str) -> Responses:
+        """Answers in rows of (person, item, response) as persons in rows and items in columns.
+
+        Persons and items are ordered by their labels; pairs that do not occur are missing.
+
+        Raises
+        ------
+        ValueError
+            A column is not there, a person, item or response is missing, or a person answered an item twice.
+        """
+        names = column_names(data, (person, item, response))
+        require(names, (person, item, response))
+        columns = [raw_column(data, name, names) for name in (person, item)]
+        for role, name, column in zip(("person", "item"), (person, item), columns, strict=True):
+            _check_present(column, role, name)
+        values = numeric_matrix(data, [response])[:, 0]
+        kept = ~np.isnan(values)
+        (people, rows), (items, at) = (np.unique(column, return_inverse=True) for column in columns)
+        cells = rows.astype(np.int64) * len(items) + at
+        order = np.sort(cells)
+        twice = order[1:][order[1:] == order[:-1]]
+        if len(twice):
+            who, what = divmod(int(twice[0]), len(items))
+            raise ValueError(
+                f"The person {people[who]!r} answered the item {items[what]!r} more than once: keep one answer."
+            )
+        y = np.full((len(people), len(items)), np.nan)
+        y[rows[kept], at[kept]] = values[kept]
+        labels = tuple(str(name) for name in items)
+        return cls(y, labels, np.zeros(len(y), np.int32), ("1",), index=people).drop_empty_rows().check_columns()
 
     @classmethod
     def for_scoring(
@@ -113,6 +149,7 @@ class Responses:
             weight=pick(self.weight),
             cluster=pick(self.cluster),
             index=self.index[keep],
+            covariates=pick(self.covariates),
             notes=self.notes + ((note,) if note else ()),
         )
 
@@ -227,6 +264,23 @@ def _weights(data: Any, name: str) -> np.ndarray:
             " that row or correct its weight."
         )
     return w * (len(w) / w.sum())
+
+
+def _covariates(data: Any, covariates: Sequence[str]) -> np.ndarray | None:
+    """Numbers [person, covariate] without missing ones."""
+    if not covariates:
+        return None
+    z = numeric_matrix(data, covariates)
+    for name, column in zip(covariates, z.T, strict=True):
+        bad = ~np.isfinite(column)
+        if bad.any():
+            raise ValueError(
+                f"The covariate {name!r} is missing or infinite in {bad.sum()} row(s), first in row {_first(bad)}: remove"
+                " these rows."
+            )
+        if np.ptp(column) == 0:
+            raise ValueError(f"The covariate {name!r} is constant (always {column[0]:g}): remove it.")
+    return z
 
 
 def _clusters(column: np.ndarray, name: str) -> np.ndarray:

@@ -44,6 +44,7 @@ LEAST_SQUARES_TESTS = (
     "none",
 )
 TWO_STAGE_TESTS = ("standard", "satorra_bentler", "mean_var_adjusted", "scaled_shifted", "none")
+MARGINAL_SE = ("observed", "expected", "crossprod", "sandwich", "none")
 MISSING = ("fiml", "listwise", "pairwise", "two_stage", "robust_two_stage")
 
 
@@ -125,6 +126,41 @@ class ML:
             _goes_with("Fits to incomplete rows (missing='fiml') don't", "test", test, ML_TESTS_FIML)
         if self.likelihood == "wishart" and (missing or two_stage):
             raise ValueError("likelihood='wishart' needs complete rows: leave it out, or use missing='listwise'.")
+
+
+@dataclass(frozen=True)
+class MarginalML:
+    """Maximum marginal likelihood of models with latent variables that have to be integrated out.
+
+    integration: a rule (GaussHermite, AdaptiveGaussHermite, Laplace, QuasiMonteCarlo, ImportanceSampling); None takes
+    quadrature for up to three factors and importance sampling above. se: "observed" (Louis 1982), "expected",
+    "crossprod", "sandwich" or "none". tolerance: of the squared distance from the maximum in standard errors. starts:
+    how many starting points are tried.
+
+    Raises ValueError naming the option where a value is not among its choices.
+    """
+
+    integration: Any = None
+    se: str = "observed"
+    tolerance: float | None = None
+    starts: int = 1
+
+    def __post_init__(self) -> None:
+        _one_of("se", self.se, MARGINAL_SE)
+        if self.integration is not None and not hasattr(self.integration, "standard"):
+            raise ValueError(
+                "Expected integration to be GaussHermite(n), AdaptiveGaussHermite(n), Laplace(), QuasiMonteCarlo(n) or"
+                f" ImportanceSampling(n); got {self.integration!r}."
+            )
+        if self.tolerance is not None and not 0 < self.tolerance < 1:
+            raise ValueError(f"Expected tolerance between 0 and 1; got {self.tolerance!r}.")
+        if isinstance(self.starts, bool) or not isinstance(self.starts, int) or self.starts < 1:
+            raise ValueError(f"Expected starts to be a whole number from 1; got {self.starts!r}.")
+
+    @property
+    def name(self) -> str:
+        """What tables call it."""
+        return "MarginalML"
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlatent.data.arrays import Arrays
+from jaxlatent.integration.standard_points import StandardPoints
 from jaxlatent.integration.rule import Params, PointModel, PointRule
 
 
@@ -31,6 +32,11 @@ class GaussHermite(PointRule):
     def __post_init__(self) -> None:
         if self.n < 1:
             raise ValueError(f"Expected at least 1 node; got n = {self.n}.")
+
+    def standard(self, n_latent: int, shape: tuple[int, ...], dtype: str, key: int) -> StandardPoints:
+        """Nodes [point, D]."""
+        z, log_w = grid(self.n, n_latent)
+        return StandardPoints(z.astype(dtype), log_w)
 
     def points(self, model: PointModel, params: Params, data: Arrays) -> tuple[jax.Array, jax.Array]:
         latent = model.latent_distribution(params, data)

@@ -33,8 +33,10 @@ from jaxlatent.models.slots import (
     point_scores,
     slot_jacobians,
     slots_at,
+    split_own,
     table_and_scores,
 )
+from jaxlatent.models.slots import flat as flat_slots
 from jaxlatent.numerics.linalg import structural_inverse
 from jaxlatent.numerics.normal_density import inverse_and_log_det, psd_root
 from jaxlatent.numerics.small_cholesky import backward, cells_of, cholesky_cells, forward, log_diagonal
@@ -479,6 +481,31 @@ def person_scores(form: Form, problem: Problem, free: jax.Array, modes: jax.Arra
     return lax.map(one, inputs_of(form, problem, modes))
 
 
+class PersonMoments(NamedTuple):
+    """log p(y_i) [chunk, person], posterior mean [chunk, person, D], covariance [chunk, person, D, D], and modes."""
+
+    log_marginal: jax.Array
+    mean: jax.Array
+    cov: jax.Array
+    modes: jax.Array
+
+
+def person_moments(form: Form, problem: Problem, free: jax.Array, modes: jax.Array, steps: Any = 10) -> PersonMoments:
+    """The posterior distribution of x for every person: expected a posteriori scores."""
+    here = setting(form, problem, free, modes.dtype)
+
+    def one(each: Inputs) -> PersonMoments:
+        group, chunk, tables, at, mode = located(form, problem, here, each, steps)
+        found = posterior(form, problem.slots, group, tables, chunk, at)
+        x = jnp.broadcast_to(at.x, (chunk.y.shape[0], *at.x.shape[1:]))
+        mean = (found.weight[..., None] * x).sum(1)
+        away = x - mean[:, None, :]
+        cov = jnp.einsum("crd,cre->cde", found.weight[..., None] * away, away)
+        return PersonMoments(found.log_marginal, mean, cov, mode)
+
+    return lax.map(one, inputs_of(form, problem, modes))
+
+
 def information(
     form: Form, problem: Problem, free: jax.Array, modes: jax.Array, steps: Any = 2
 ) -> tuple[jax.Array, jax.Array]:
@@ -538,7 +565,6 @@ def information(
         e = jacobian.reshape(n_groups, j, p, q).astype(free.dtype)
         complete = complete - jnp.einsum("gjpa,gjpb->ab", e, jnp.einsum("gjpr,gjrb->gjpb", block, e))
     if form.curved:
-        from jaxlatent.models.slots import flat as flat_slots
 
         def item_part(f: jax.Array) -> jax.Array:
             now = family_slots(form.measurement, problem.slots, problem.layout.unpack(f))
@@ -552,9 +578,6 @@ def _slot_hessian(
     family: Any, xs: jax.Array, here: FamilySlots, y: jax.Array, seen: jax.Array, weight: jax.Array
 ) -> jax.Array:
     """Second derivatives of sum W log p(y | x) by an item's slots [item, slot, slot]: one product a slot for all items."""
-    from jaxlatent.models.slots import flat as flat_slots
-    from jaxlatent.models.slots import split_own
-
     n_loading = here.loadings.shape[-1]
 
     def total(values: jax.Array) -> jax.Array:

@@ -49,13 +49,15 @@ class ItemParameter(Protocol):
 class Item:
     """One item: its type's name, number of categories (0 for numbers and counts), parameters and starting values.
 
-    slopes: "free", "one" (fixed at 1, with the factor's variance free) or "common" (one slope for all such items).
+    slopes: "free", "one" (fixed at 1) or "common" (one slope for all such items of a factor); variance_free: the
+    variance of the item's factors is free.
     """
 
     name: str
     type: str
     n_categories: int
     slopes: str
+    variance_free: bool
     parameters: tuple[ItemParameter, ...]
     start: Mapping[str, np.ndarray] = field(default_factory=dict)
 
@@ -345,7 +347,7 @@ class _Maker:
             self.factors.names[r.lhs]
             for r in self.base.rows
             if r.op == "=~" and r.rhs not in latent and r.free
-            and self.items[self.at_item[self.factors.names[r.rhs]]].slopes == "one"
+            and self.items[self.at_item[self.factors.names[r.rhs]]].variance_free
         }  # fmt: skip
         for row in self.base.rows:
             if row.group != g:

@@ -1,0 +1,106 @@
+"""Maximum marginal likelihood: scoring steps over persons in chunks, one compiled loop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxlatent.inference.estimate import Estimate
+from jaxlatent.inference.priors import Priors
+from jaxlatent.models.marginal import Form, Problem, evaluate, information, person_scores
+from jaxlatent.numerics.newton import RUNNING
+from jaxlatent.numerics.scoring import FINISHING, First, Options, ScoringState, scoring_init, scoring_step
+from jaxlatent.numerics.types import Array
+
+
+class MarginalProblem(NamedTuple):
+    """The likelihood, its linear restrictions free = offset + basis @ x, where to start, and the solver's options."""
+
+    inner: Problem
+    offset: Array
+    basis: Array
+    start: Array
+    modes: Array
+    options: Options
+
+
+@dataclass(frozen=True)
+class Marginal:
+    """The engine: static form of the likelihood and priors on natural parameters."""
+
+    form: Form
+    priors: Priors
+
+    def first(self, problem: MarginalProblem, x: jax.Array, modes: jax.Array, start: jax.Array) -> First:
+        """Minus the log of likelihood times prior, with its gradient."""
+        free = problem.offset + problem.basis @ x
+        at = evaluate(self.form, problem.inner, free, modes, jnp.where(start, 8, 2))
+        value, gradient, hessian = self.priors.second_order(problem.inner.layout, free)
+        z = problem.basis
+        cross = z.T @ (at.cross - hessian) @ z
+        return First(-at.log_likelihood - value, -z.T @ (at.score + gradient), cross, at.modes)
+
+    def second(self, problem: MarginalProblem, x: jax.Array, modes: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Observed information and that of the complete data, with the curvature of the prior."""
+        free = problem.offset + problem.basis @ x
+        observed, complete = information(self.form, problem.inner, free, modes, 0)
+        hessian = self.priors.second_order(problem.inner.layout, free)[2]
+        z = problem.basis
+        return z.T @ (observed - hessian) @ z, z.T @ (complete - hessian) @ z
+
+    def init(self, problem: MarginalProblem, key: jax.Array | None = None) -> ScoringState:
+        return scoring_init(jnp.asarray(problem.start), jnp.asarray(problem.modes))
+
+    def done(self, state: ScoringState) -> jax.Array:
+        return (state.code != RUNNING) & (state.code != FINISHING)
+
+    def step(self, problem: MarginalProblem, state: ScoringState) -> ScoringState:
+        return scoring_step(partial(self.first, problem), partial(self.second, problem), state, problem.options)
+
+    def finish(self, problem: MarginalProblem, state: ScoringState) -> Estimate:
+        """free, and in statistics the reduced matrices: information (where computed) and cross-products."""
+        free = problem.offset + problem.basis @ state.x
+        prior = self.priors.second_order(problem.inner.layout, free)[0]
+        statistics = {
+            "value": state.value, "decrement": state.decrement, "information": state.matrix, "cross": state.cross,
+            "gradient": state.gradient, "log_prior": prior,
+        }  # fmt: skip
+        vcov = jnp.full((free.shape[0],) * 2, jnp.nan)
+        return Estimate(free, vcov, -state.value - prior, state.code, state.steps, statistics)
+
+
+@partial(jax.jit, static_argnums=0)
+def run_marginal(engine: Marginal, problem: MarginalProblem) -> tuple[Estimate, jax.Array]:
+    """Steps until done in one compiled loop: the estimate, and the modes [chunk, person, factor]."""
+    state = jax.lax.while_loop(
+        lambda s: jnp.logical_not(engine.done(s)), lambda s: engine.step(problem, s), engine.init(problem)
+    )
+    return engine.finish(problem, state), state.aux
+
+
+@partial(jax.jit, static_argnums=0)
+def start_steps(engine: Marginal, problem: MarginalProblem) -> ScoringState:
+    """The state before the first step, for a loop of the caller's own."""
+    return engine.init(problem)
+
+
+@partial(jax.jit, static_argnums=0)
+def one_step(engine: Marginal, problem: MarginalProblem, state: ScoringState) -> ScoringState:
+    """One step, for a loop of the caller's own."""
+    return engine.step(problem, state)
+
+
+@partial(jax.jit, static_argnums=0)
+def finish_steps(engine: Marginal, problem: MarginalProblem, state: ScoringState) -> Estimate:
+    """What the engine returns of a state."""
+    return engine.finish(problem, state)
+
+
+@partial(jax.jit, static_argnums=0)
+def scores_of_persons(form: Form, problem: Problem, free: jax.Array, modes: jax.Array) -> tuple[Any, Any]:
+    """log p(y_i) [chunk, person] and S_i [chunk, person, free]."""
+    return person_scores(form, problem, free, modes, 2)

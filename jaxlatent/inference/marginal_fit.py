@@ -1,0 +1,300 @@
+"""From a table of items and coded answers to a fitted item response model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxlatent.data.chunks import Chunks, chunks_of, collapsed
+from jaxlatent.data.coding import Coding
+from jaxlatent.data.responses import Responses
+from jaxlatent.inference.estimate import Estimate
+from jaxlatent.inference.marginal_engine import Marginal, MarginalProblem, finish_steps, one_step, run_marginal, scores_of_persons, start_steps
+from jaxlatent.inference.priors import Priors
+from jaxlatent.inference.settings import MarginalML
+from jaxlatent.integration.adaptive import AdaptiveGaussHermite, ImportanceSampling, Laplace, QuasiMonteCarlo
+from jaxlatent.integration.gauss_hermite import GaussHermite
+from jaxlatent.measurement.measurement import Measurement
+from jaxlatent.models.marginal import Form, Points, Problem
+from jaxlatent.models.slots import slots_of
+from jaxlatent.numerics.scoring import Options
+from jaxlatent.spec.item_start import starting_free
+from jaxlatent.spec.item_table import ItemTable, item_layout
+from jaxlatent.spec.layout import Layout
+
+MAX_STEPS = 500
+CELLS = 24_000  # persons x points of a chunk
+GRID_NODES = {1: 61, 2: 31, 3: 15}
+SAMPLES = 128  # of each person, where there are more factors than a grid can take
+AFFORDABLE = 4e11  # persons x points x parameters^2 up to which the observed information is computed on the way
+
+
+@dataclass(frozen=True)
+class ItemData:
+    """Coded answers [person, item], of the persons and, where that is exact, of their distinct patterns."""
+
+    codes: np.ndarray
+    group: np.ndarray
+    weight: np.ndarray | None
+    covariates: np.ndarray | None
+
+
+def pattern_data(data: ItemData) -> tuple[ItemData, np.ndarray]:
+    """Distinct patterns with weights, and every person's pattern; the persons themselves where nothing is gained."""
+    everyone = np.arange(len(data.codes))
+    if data.covariates is not None or data.codes.dtype != np.int8 or data.group.max(initial=0) > 100:
+        return data, everyone
+    codes, group, weight, inverse = collapsed(data.codes, data.group, data.weight)
+    if len(codes) > 0.9 * len(data.codes):
+        return data, everyone
+    return ItemData(codes, group, weight, None), inverse
+
+
+def default_rule(n_factors: int) -> Any:
+    """Quadrature on a grid for up to three factors, importance sampling above."""
+    return GaussHermite(GRID_NODES[n_factors]) if n_factors in GRID_NODES else ImportanceSampling(SAMPLES)
+
+
+def is_personal(rule: Any) -> bool:
+    """Whether the rule's points are each person's own."""
+    return isinstance(rule, AdaptiveGaussHermite | ImportanceSampling | Laplace)
+
+
+def form_of(measurement: Measurement, coding: Coding, rule: Any) -> Form:
+    """The static form of the likelihood."""
+    k = coding.n_categories
+    categories = tuple(max(k[j] for j in items) if family.categorical else 0 for family, items in measurement.groups)
+    curved = any(type(family).__name__ == "GradedRatingScale" for family, _ in measurement.groups)
+    return Form(measurement, is_personal(rule), categories, isinstance(rule, ImportanceSampling), curved)
+
+
+def problem_of(
+    form: Form, layout: Layout, data: ItemData, n_groups: int, rule: Any, key: int = 0, chunk: int | None = None
+) -> tuple[Problem, np.ndarray, np.ndarray]:
+    """The likelihood's arrays, modes to start from, and every row's place among [chunk, person] flattened."""
+    d = layout.fixed["factor_cov"].shape[-1]
+    dtype = "float32" if isinstance(rule, ImportanceSampling) else "float64"
+    n_points = len(rule.standard(d, (1, 1), dtype, key).log_weight)
+    size = chunk or min(256, max(8, CELLS // n_points), max(len(data.codes), 1))
+    chunks, places = chunks_of(
+        data.codes, data.group, n_groups, size, weight=data.weight, covariates=data.covariates, dtype=np.float64
+    )
+    standard = rule.standard(d, chunks.y.shape[:2], dtype, key)
+    mean, cov = design_moments(chunks, n_groups)
+    points = Points(standard.z, np.asarray(standard.log_weight, dtype))
+    modes = np.zeros((*chunks.y.shape[:2], d), dtype)
+    return Problem(chunks, layout, slots_of(layout), points, mean, cov), modes, places
+
+
+def design_moments(chunks: Chunks, n_groups: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean [group, k] and covariance [group, k, k] of the design, over persons with weight."""
+    k = chunks.design.shape[-1]
+    mean, cov = np.zeros((n_groups, k)), np.zeros((n_groups, k, k))
+    for g in range(n_groups):
+        z = chunks.design[chunks.group == g].reshape(-1, k)
+        w = chunks.weight[chunks.group == g].ravel()
+        total = max(w.sum(), 1e-300)
+        mean[g] = w @ z / total
+        cov[g] = (z - mean[g]).T @ ((z - mean[g]) * w[:, None]) / total
+    return mean, cov
+
+
+@dataclass(frozen=True)
+class ItemFitted:
+    """A fitted item response model: everything errors, tests, scores and tables are computed from."""
+
+    table: ItemTable
+    layout: Layout
+    measurement: Measurement
+    coding: Coding
+    data: ItemData
+    responses: Responses | None
+    engine: MarginalML
+    rule: Any
+    why: str
+    priors: Priors
+    estimate: Estimate
+    log_likelihood: float
+    notes: tuple[str, ...] = ()
+    key: int = 0
+    cache: dict = field(default_factory=dict)
+
+    @property
+    def free(self) -> np.ndarray:
+        return self.estimate.free
+
+    @property
+    def group_labels(self) -> tuple[str, ...]:
+        return self.table.groups
+
+    @property
+    def n_total(self) -> float:
+        """Persons, or the sum of their weights."""
+        return float(len(self.data.codes) if self.data.weight is None else self.data.weight.sum())
+
+    @property
+    def n_parameters(self) -> int:
+        return self.table.n_parameters
+
+    @cached_property
+    def basis(self) -> np.ndarray:
+        """Directions the linear restrictions leave free [free, reduced]."""
+        return reduction(self.table)[1]
+
+    @cached_property
+    def form(self) -> Form:
+        return form_of(self.measurement, self.coding, self.rule)
+
+    @cached_property
+    def params(self) -> dict[str, np.ndarray]:
+        """Named matrices [group, ...] at the estimate."""
+        return self.matrices(self.free)
+
+    def matrices(self, free: np.ndarray) -> dict[str, np.ndarray]:
+        """Named matrices [group, ...] of a free vector (NumPy, also complex)."""
+        return {
+            name: np.where(i >= 0, np.asarray(free)[np.maximum(i, 0)], self.layout.fixed[name])
+            for name, i in self.layout.index.items()
+        }
+
+    @cached_property
+    def vcov(self) -> np.ndarray | None:
+        """Covariance matrix of the free vector by the engine's kind of standard errors, or None."""
+        return covariance(self)
+
+
+def reduction(table: ItemTable) -> tuple[np.ndarray, np.ndarray]:
+    """offset and basis with free = offset + basis x for all x that keep the linear restrictions."""
+    q = table.n_free
+    return (np.zeros(q), np.eye(q)) if table.linear.rank == 0 else table.linear.reduce()
+
+
+def fit_items(
+    table: ItemTable,
+    measurement: Measurement,
+    coding: Coding,
+    data: ItemData,
+    responses: Responses | None,
+    engine: MarginalML,
+    *,
+    priors: Priors | None = None,
+    notes: Sequence[str] = (),
+    key: int = 0,
+    progress: bool | None = None,
+    start: np.ndarray | None = None,
+) -> ItemFitted:
+    """Maximum marginal likelihood (the posterior mode where there are priors)."""
+    priors = priors or Priors()
+    layout = item_layout(table)
+    rule, why = choose_rule(engine, len(table.factors))
+    form = form_of(measurement, coding, rule)
+    used, _ = pattern_data(data)
+    if start is None:
+        start = starting_values(table, layout, data, measurement)
+    offset, basis = reduction(table)
+    with jax.enable_x64(True):
+        problem, modes, _ = problem_of(form, layout, used, table.n_groups, rule, key)
+        options = solver_options(form, problem, basis.shape[1], len(data.codes), engine)
+        whole = MarginalProblem(problem, offset, basis, basis.T @ (start - offset), modes, options)
+        estimate = solve(Marginal(form, priors), whole, progress)
+        estimate = jax.tree.map(np.asarray, estimate)
+    return ItemFitted(
+        table, replace(layout, start=start), measurement, coding, data, responses, engine, rule, why, priors, estimate,
+        float(estimate.log_likelihood), tuple(notes), key,
+    )  # fmt: skip
+
+
+def solve(engine: Marginal, problem: MarginalProblem, progress: bool | None) -> Estimate:
+    """The compiled loop, or with progress=True a loop of single steps that reports; both give the same numbers."""
+    if progress is not True:
+        return run_marginal(engine, problem)[0]
+    from tqdm.auto import tqdm
+
+    state = start_steps(engine, problem)
+    with tqdm(desc="MarginalML", unit=" steps") as bar:
+        while not bool(engine.done(state)):
+            state = one_step(engine, problem, state)
+            bar.update()
+            bar.set_postfix_str(f"log-likelihood {-float(state.value):.3f}")
+    return finish_steps(engine, problem, state)
+
+
+def choose_rule(engine: MarginalML, n_factors: int) -> tuple[Any, str]:
+    """The rule of integration, and why."""
+    if engine.integration is not None:
+        return engine.integration, "as asked for"
+    rule = default_rule(n_factors)
+    if isinstance(rule, GaussHermite):
+        return rule, f"quadrature, because there are {n_factors} factor(s), at most 3"
+    return rule, f"importance sampling, because there are {n_factors} factors, more than 3"
+
+
+def solver_options(form: Form, problem: Problem, q: int, n: int, engine: MarginalML) -> Options:
+    """How the solver goes about it: cross-products where persons outnumber parameters ten to one."""
+    rows = float((problem.chunks.weight > 0).sum())
+    cost = rows * len(problem.points.log_weight) * q**2
+    tolerance = engine.tolerance or (1e-7 if form.personal else 1e-10)
+    slack = 1e-6 if form.personal else 1e-10
+    affordable = cost < AFFORDABLE
+    by_cross = n >= 10 * q or not affordable
+    return Options(tolerance, MAX_STEPS, slack, by_cross, affordable, engine.se in ("observed", "sandwich"))
+
+
+def starting_values(table: ItemTable, layout: Layout, data: ItemData, measurement: Measurement) -> np.ndarray:
+    """Where the solver starts."""
+    y = data.codes.astype(float)
+    if data.codes.dtype == np.int8:
+        y[data.codes < 0] = np.nan
+    ordered = np.zeros(len(table.items), bool)
+    for family, items in measurement.groups:
+        ordered[list(items)] = family.categorical and type(family).__name__ not in ("Ideal",)
+    sample = y if len(y) <= 20_000 else y[:: len(y) // 20_000]
+    return starting_free(table, layout.start, sample, ordered)
+
+
+def persons_of(fitted: ItemFitted, data: ItemData | None = None, rule: Any = None) -> tuple[Form, Problem, np.ndarray, np.ndarray]:
+    """The likelihood's arrays for all persons (no patterns), for scores and log-likelihoods."""
+    rule = rule or fitted.rule
+    form = form_of(fitted.measurement, fitted.coding, rule)
+    source = fitted.data if data is None else data
+    source = replace(source, weight=None)
+    problem, modes, places = problem_of(form, fitted.layout, source, fitted.table.n_groups, rule, fitted.key)
+    return form, problem, modes, places
+
+
+def covariance(fitted: ItemFitted) -> np.ndarray | None:
+    """Covariance matrix of the free vector: inverse information in the directions the restrictions leave free."""
+    s, kind = fitted.estimate.statistics, fitted.engine.se
+    if kind == "none":
+        return None
+    z = fitted.basis
+    if kind == "crossprod":
+        inner = _inverse(s["cross"])
+    elif kind == "observed":
+        inner = _inverse(s["information"])
+    elif kind == "sandwich":
+        bread = _inverse(s["information"])
+        inner = None if bread is None else bread @ s["cross"] @ bread
+    else:
+        from jaxlatent.inference.expected_information import expected_information
+
+        inner = _inverse(z.T @ expected_information(fitted) @ z)
+    return None if inner is None else z @ inner @ z.T
+
+
+def _inverse(a: np.ndarray) -> np.ndarray | None:
+    """The inverse of a positive definite matrix, else None."""
+    if not np.isfinite(a).all():
+        return None
+    scale = np.sqrt(np.maximum(np.diag(a), 1e-300))
+    r = a / np.outer(scale, scale)
+    size, vectors = np.linalg.eigh((r + r.T) / 2)
+    if size.min() < 1e-9:
+        return None
+    return (vectors / size) @ vectors.T / np.outer(scale, scale)

@@ -1,0 +1,324 @@
+"""Item response models: the face users import."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jaxlatent.data.coding import Coding, coding_of
+from jaxlatent.data.frames import column_names, is_named, require
+from jaxlatent.data.responses import Responses
+from jaxlatent.inference.marginal_fit import ItemData, fit_items
+from jaxlatent.inference.priors import CellPrior, Priors
+from jaxlatent.inference.settings import MarginalML
+from jaxlatent.irt_fit import ItemResponseFit
+from jaxlatent.measurement.family import Family
+from jaxlatent.measurement.item_types import ITEM_TYPES, ItemType, family_of
+from jaxlatent.measurement.measurement import Measurement
+from jaxlatent.sem import ModelWarning
+from jaxlatent.spec.item_table import Factors, Item, ItemTable, build_item_table, check_item_ties, factors_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LOGITS = {"logit_guessing": "guessing", "logit_upper": "upper"}
+
+
+class IRT:
+    """An item response model: items that depend on latent variables through a link.
+
+    P(y | x) by item type with linear predictor lambda'x and intercepts d,   x ~ N(B x + alpha + Gamma z, Psi)
+
+    item_type: a name ("rasch" "1pl" "2pl" "3pl" "4pl" "graded" "grsm" "gpcm" "pcm" "rsm" "nominal" "ideal" "cloglog"
+    "ogive" "poisson" "negative_binomial" "normal" "lognormal"), a dict item -> name, or a measurement.Family of your
+    own. factors: a count (exploratory where it is above 1), lavaan's "F =~ item1 + item2", or a Q-matrix (items x
+    factors; a DataFrame names both). covariates: columns that predict the factors. group_equal: "loadings",
+    "intercepts", "guessing", "upper", "residuals", "means", "lv_variances", "lv_covariances", "regressions"; what it
+    identifies is freed in all groups but the first. fixed: values of item parameters, such as {"guessing": 0.1}.
+    constraints: a pair (A, b) with vec(loadings) = A t + b. priors: distributions of item parameters by name, such as
+    {"loadings": numpyro.distributions.LogNormal(0, 0.5), "logit_guessing": Normal(-1.5, 1)}; the fit is then the
+    posterior mode. rotation: of an exploratory solution ("oblimin", "varimax", ...).
+
+    Raises ValueError naming the option where something is contradictory. Source: Bock and Aitkin (1981); Reckase (2009).
+    """
+
+    def __init__(
+        self,
+        item_type: str | Mapping[str, str] | Family,
+        factors: Any = 1,
+        *,
+        covariates: Sequence[str] | None = None,
+        group_equal: Sequence[str] = (),
+        fixed: Mapping[str, Any] | None = None,
+        constraints: Any = None,
+        latent: Any = None,
+        priors: Mapping[str, Any] | None = None,
+        rotation: str | None = None,
+        occasions: Any = None,
+    ) -> None:
+        for name, value in (("latent", latent), ("occasions", occasions)):
+            if value is not None:
+                raise ValueError(f"The option {name} is not in this version: leave it out.")
+        _check_types(item_type)
+        if isinstance(covariates, str):
+            covariates = (covariates,)
+        self.item_type = item_type
+        self.factors = factors
+        self.covariates = tuple(covariates or ())
+        self.group_equal = check_item_ties(group_equal)
+        self.fixed = dict(fixed or {})
+        self.constraints = constraints
+        self.priors = dict(priors or {})
+        self.rotation = rotation
+        self._syntax = factors_of(factors, (), self.covariates) if isinstance(factors, str) else None
+        _check_rotation(rotation, factors)
+
+    def __repr__(self) -> str:
+        factors = self.factors if isinstance(self.factors, int | str) else "Q"
+        return f"IRT({self.item_type!r}, factors={factors!r})"
+
+    def parameter_table(self, data: Any, *, group: str | None = None) -> pd.DataFrame:
+        """What is free, fixed or equal, with starting values: the items' categories come from the data."""
+        prepared = self._prepare(data, group, None)
+        return prepared.table.to_frame()
+
+    def fit(
+        self,
+        data: Any,
+        engine: Any = None,
+        *,
+        group: str | None = None,
+        missing: str | None = None,
+        weights: str | None = None,
+        cluster: str | None = None,
+        key: int = 0,
+        progress: bool | None = None,
+        checkpoint: Any = None,
+    ) -> ItemResponseFit:
+        """Estimate the model by maximum marginal likelihood; missing answers are missing at random.
+
+        data: a pandas or polars frame, a mapping of columns, an array (all columns are items), or Responses. engine:
+        MarginalML(...) by default. group, weights: columns. missing: None or "fiml" (all observed answers are used), or
+        "listwise". key: random key of rules that draw points. progress: True shows every step.
+
+        Raises ValueError in one sentence where data and model don't go together; warns (ModelWarning) about solutions
+        that should not be trusted as they are.
+        """
+        started = time.perf_counter()
+        engine = MarginalML() if engine is None else engine
+        if not isinstance(engine, MarginalML):
+            raise ValueError(f"Expected MarginalML(...) as the engine of an item response model; got {engine!r}.")
+        for name, value in (("cluster", cluster), ("checkpoint", checkpoint)):
+            if value is not None:
+                raise ValueError(f"The option {name} is not in this version for MarginalML: leave it out.")
+        if missing not in (None, "fiml", "listwise"):
+            raise ValueError(f"Expected missing to be None, 'fiml' or 'listwise'; got {missing!r}.")
+        p = self._prepare(data, group, weights, listwise=missing == "listwise")
+        fitted = fit_items(
+            p.table, p.measurement, p.coding, p.data, p.responses, engine, priors=p.priors, notes=p.notes, key=key,
+            progress=progress,
+        )  # fmt: skip
+        fit = ItemResponseFit(self, fitted, 0.0)
+        if p.exploratory and self.rotation not in (None, "none"):
+            fit = fit.rotate(self.rotation)
+        fit.elapsed = time.perf_counter() - started
+        for sentence in fit.warnings:
+            warnings.warn(sentence, ModelWarning, stacklevel=2)
+        return fit
+
+    def _prepare(self, data: Any, group: str | None, weights: str | None, *, listwise: bool = False) -> Prepared:
+        """Read the data, find the items' categories and build the table."""
+        factors, responses = self._read(data, group, weights)
+        if listwise:
+            responses = responses.listwise()
+        types = [self._type_of(name) for name in factors.items]
+        coding = _coding(responses, types)
+        _check_size(responses, factors)
+        codes = coding.encode(responses.y)
+        _check_groups(codes, responses, coding, self.group_equal)
+        items = [
+            _item(name, type_name, given, k, codes[:, j])
+            for j, (name, (type_name, given), k) in enumerate(zip(factors.items, types, coding.n_categories, strict=True))
+        ]
+        table = build_item_table(
+            factors, items, groups=responses.group_labels, group_equal=self.group_equal, fixed=self.fixed,
+            constraints=self.constraints,
+        )  # fmt: skip
+        measurement = _measurement([_family(given, name, k) for (name, given), k in zip(types, coding.n_categories, strict=True)])
+        _check_simple(table, types)
+        item_data = ItemData(codes, responses.group, responses.weight, responses.covariates)
+        notes = responses.notes + coding.notes
+        return Prepared(
+            factors.exploratory, table, measurement, coding, item_data, responses, _priors(self.priors, table), notes
+        )
+
+    def _read(self, data: Any, group: str | None, weights: str | None) -> tuple[Factors, Responses]:
+        if isinstance(data, Responses):
+            if group is not None or weights is not None:
+                raise ValueError("Responses hold their groups and weights already: leave group and weights out.")
+            factors = self._syntax or factors_of(self.factors, data.names, self.covariates)
+            require(list(data.names), factors.items, "item")
+            at = [data.names.index(name) for name in factors.items]
+            return factors, _columns(data, at, factors.items)
+        if is_named(data):
+            names = column_names(data, ())
+            other = {group, weights, *self.covariates}
+            items = tuple(name for name in names if name not in other)
+        else:
+            shape = np.shape(data)
+            if len(shape) != 2:
+                raise ValueError(f"Expected an array with persons in rows and items in columns; got shape {shape}.")
+            if group or weights or self.covariates:
+                raise ValueError("An array has no column names for group, weights or covariates: pass a frame.")
+            items = tuple(f"item{j + 1}" for j in range(shape[1]))
+            if self._syntax is not None and len(self._syntax.items) == shape[1]:
+                items = self._syntax.items
+        factors = self._syntax or factors_of(self.factors, items, self.covariates)
+        if isinstance(self.item_type, Mapping):
+            unknown = [name for name in self.item_type if name not in factors.items]
+            if unknown:
+                raise ValueError(f"item_type names {unknown[0]!r}, which is no item of the model.")
+        return factors, Responses.from_frame(
+            data, factors.items, group=group, weights=weights, covariates=factors.covariates
+        )
+
+    def _type_of(self, name: str) -> tuple[str, ItemType]:
+        given = self.item_type
+        if isinstance(given, Mapping):
+            if name not in given:
+                raise ValueError(f"item_type has no entry for the item {name!r}: give one for every item.")
+            given = given[name]
+        if isinstance(given, Family):
+            family = given
+            return type(family).__name__, ItemType(lambda n_categories: family)
+        return given, ITEM_TYPES[given]
+
+
+class Prepared:
+    """A specification that has met its data, ready for an engine."""
+
+    def __init__(
+        self, exploratory: bool, table: ItemTable, measurement: Measurement, coding: Coding, data: ItemData,
+        responses: Responses, priors: Priors, notes: tuple[str, ...],
+    ) -> None:  # fmt: skip
+        self.exploratory, self.table, self.measurement, self.coding = exploratory, table, measurement, coding
+        self.data, self.responses, self.priors, self.notes = data, responses, priors, notes
+
+
+def _check_types(given: Any) -> None:
+    names = given.values() if isinstance(given, Mapping) else [given]
+    for name in names:
+        if isinstance(name, Family):
+            continue
+        if not isinstance(name, str) or name not in ITEM_TYPES:
+            raise ValueError(f"Expected an item type among {', '.join(ITEM_TYPES)}, or a Family; got {name!r}.")
+
+
+def _check_rotation(rotation: str | None, factors: Any) -> None:
+    if rotation is None:
+        return
+    from jaxlatent.numerics.rotation import check_method
+
+    check_method(rotation)
+    if not isinstance(factors, int):
+        raise ValueError("rotation is for exploratory models: give factors as a count, or leave rotation out.")
+
+
+def _family(given: ItemType, name: str, n_categories: int) -> Family:
+    return family_of(name, n_categories) if name in ITEM_TYPES else given.family_for(n_categories)
+
+
+def _coding(responses: Responses, types: Sequence[tuple[str, ItemType]]) -> Coding:
+    families = [given.family_for(3) for _, given in types]
+    counts = [name in ("poisson", "negative_binomial") for name, _ in types]
+    coding = coding_of(responses.y, responses.names, [f.categorical for f in families], counts)
+    for j, (name, _) in enumerate(types):
+        if name == "lognormal" and (responses.y[:, j] <= 0).any():
+            row = int(np.flatnonzero(responses.y[:, j] <= 0)[0]) + 1
+            raise ValueError(f"The item {responses.names[j]!r} is not positive in row {row}: 'lognormal' needs times.")
+    return coding
+
+
+def _item(name: str, type_name: str, given: ItemType, k: int, codes: np.ndarray) -> Item:
+    try:
+        family = _family(given, type_name, k)
+    except ValueError as error:
+        raise ValueError(f"The item {name!r}: {error}") from None
+    if family.categorical:
+        seen = codes[codes >= 0].astype(int)
+        observed = np.bincount(seen, minlength=k) / max(len(seen), 1)
+    else:
+        seen = codes[~np.isnan(codes)]
+        observed = np.array([seen.mean(), seen.var()])
+    return Item(
+        name, type_name, k, given.slopes, given.variance_free, family.item_parameters(k), family.start(k, observed)
+    )
+
+
+def _measurement(families: Sequence[Family]) -> Measurement:
+    """Items of one family together, in the order in which families first appear."""
+    groups: dict[Family, list[int]] = {}
+    for j, family in enumerate(families):
+        groups.setdefault(family, []).append(j)
+    return Measurement(tuple((family, tuple(items)) for family, items in groups.items()))
+
+
+def _columns(data: Responses, at: Sequence[int], names: tuple[str, ...]) -> Responses:
+    from dataclasses import replace
+
+    return replace(data, y=data.y[:, list(at)], names=names).drop_empty_rows().check_columns()
+
+
+def _check_size(responses: Responses, factors: Factors) -> None:
+    n, j = responses.y.shape
+    if j > 2 * n:
+        raise ValueError(
+            f"Expected more persons than items; got {n} rows and {j} columns: are persons in columns? Transpose the data."
+        )
+    if n < 10:
+        raise ValueError(f"Expected at least 10 persons; got {n}, too few for an item response model.")
+    if len(factors.factors) >= max(j, 2):
+        raise ValueError(f"Expected fewer factors than items; got {len(factors.factors)} factors and {j} items.")
+
+
+def _check_groups(codes: np.ndarray, responses: Responses, coding: Coding, equal: Sequence[str]) -> None:
+    """Every group saw every category, unless intercepts are the same in all groups."""
+    if responses.n_groups == 1 or "intercepts" in equal:
+        return
+    for g, label in enumerate(responses.group_labels):
+        here = codes[responses.group == g]
+        for j, (name, k) in enumerate(zip(coding.names, coding.n_categories, strict=True)):
+            for c in range(k):
+                if not (here[:, j] == c).any():
+                    value = coding.values[j][c]  # type: ignore[index]
+                    raise ValueError(
+                        f"Nobody in group {label!r} gave the answer {value:g} to the item {name!r}: join categories, or"
+                        " make intercepts equal over groups."
+                    )
+
+
+def _check_simple(table: ItemTable, types: Sequence[tuple[str, ItemType]]) -> None:
+    for j, (name, given) in enumerate(types):
+        loads = [r for r in table.rows if r.matrix == "loadings" and r.cell[0] == j and r.group == 1 and (r.free or r.fixed)]
+        if given.simple and len(loads) != 1:
+            raise ValueError(
+                f"The item {table.items[j].name!r} of type {name!r} depends on {len(loads)} factors; expected one."
+            )
+
+
+def _priors(given: Mapping[str, Any], table: ItemTable) -> Priors:
+    matrices = {row.matrix for row in table.rows}
+    cells = []
+    for name, distribution in given.items():
+        matrix = LOGITS.get(name, name)
+        if matrix not in matrices:
+            known = ", ".join(sorted(matrices | {k for k, v in LOGITS.items() if v in matrices}))
+            raise ValueError(f"Expected names in priors among {known}; got {name!r}.")
+        if not hasattr(distribution, "log_prob"):
+            raise ValueError(f"Expected a NumPyro distribution for priors[{name!r}]; got {distribution!r}.")
+        cells.append(CellPrior(matrix, distribution, "logit" if name in LOGITS else "natural"))
+    return Priors(tuple(cells))

@@ -1,0 +1,145 @@
+"""Scores of persons on the latent variables of item response models."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxlatent.inference.marginal_fit import ItemData, ItemFitted, pattern_data, persons_of, problem_of, form_of
+from jaxlatent.integration.adaptive import AdaptiveGaussHermite, ImportanceSampling
+from jaxlatent.models.marginal import Form, PersonMoments, Problem, located, person_moments, inputs_of, setting
+from jaxlatent.models.slots import eta_of, family_positions
+from jaxlatent.numerics.linalg import spd_inverse
+from jaxlatent.numerics.small_cholesky import backward, cells_of, cholesky_cells, forward
+from jaxlatent.numerics.types import Array
+
+METHODS = ("eap", "map", "ml", "wle", "eapsum")
+MODE_STEPS = 60
+LIMIT = 12.0  # a maximum likelihood score beyond is infinite
+
+
+@partial(jax.jit, static_argnums=0)
+def _moments(form: Form, problem: Problem, free: jax.Array, modes: jax.Array) -> PersonMoments:
+    return person_moments(form, problem, free, modes, 12)
+
+
+def posterior_moments(fitted: ItemFitted, data: ItemData) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """log p(y_i) [person], posterior means [person, D] and covariances [person, D, D] by the rule of the fit."""
+    used, inverse = pattern_data(replace(data, weight=None))
+    form = form_of(fitted.measurement, fitted.coding, fitted.rule)
+    with jax.enable_x64(True):
+        problem, modes, places = problem_of(form, fitted.layout, used, fitted.table.n_groups, fitted.rule, fitted.key)
+        found = _moments(form, problem, jnp.asarray(fitted.free), modes)
+        d = found.mean.shape[-1]
+        value = np.asarray(found.log_marginal, float).ravel()[places][inverse]
+        mean = np.asarray(found.mean, float).reshape(-1, d)[places][inverse]
+        cov = np.asarray(found.cov, float).reshape(-1, d, d)[places][inverse]
+    return value, mean, cov
+
+
+@partial(jax.jit, static_argnums=(0, 4))
+def _modes(form: Form, problem: Problem, free: jax.Array, modes: jax.Array, kind: str) -> tuple[Array, Array]:
+    """Maximum of log p(y | x) [+ log p(x)] [+ log|I(x)|/2] and the information there, for every person."""
+    here = setting(replace(form, personal=False), problem, free, modes.dtype)
+    positions = family_positions(form.measurement)
+    d = modes.shape[-1]
+
+    def one(each: Any) -> tuple[Array, Array]:
+        group, chunk, _, _, _ = located(replace(form, personal=False), problem, here, each, 0)
+        shift = chunk.design @ group.prior.linear.T
+
+        def log_lik(x: jax.Array) -> jax.Array:
+            total = jnp.zeros(x.shape[0], x.dtype)
+            for (family, _), at, slots in zip(form.measurement.groups, positions, group.slots, strict=True):
+                own = {name: v[None] for name, v in slots.own.items()}
+                given = family.log_prob(eta_of(x, group.loadings, at), own, chunk.y[:, at])
+                total = total + jnp.where(chunk.seen[:, at], given, 0).sum(-1)
+            return total
+
+        def information(x: jax.Array) -> jax.Array:
+            total = jnp.zeros((x.shape[0], d, d), x.dtype)
+            for (family, _), at, slots in zip(form.measurement.groups, positions, group.slots, strict=True):
+                own = {name: v[None] for name, v in slots.own.items()}
+                rows = group.loadings[at]
+                weight = jnp.where(chunk.seen[:, at], family.information(eta_of(x, group.loadings, at), own), 0)
+                outer = (rows[:, :, None] * rows[:, None, :]).reshape(-1, d * d)
+                total = total + (weight @ outer).reshape(-1, d, d)
+            return total
+
+        def log_det(x: jax.Array) -> jax.Array:
+            lower = cholesky_cells(cells_of(information(x) + 1e-12 * jnp.eye(d, dtype=x.dtype)))
+            return sum(jnp.log(row[-1]) for row in lower)
+
+        def objective(x: jax.Array) -> jax.Array:
+            value = log_lik(x)
+            if kind == "map":
+                value = value + (x * shift).sum(-1) - ((x @ group.prior.precision) * x).sum(-1) / 2
+            return value + log_det(x) if kind == "wle" else value
+
+        slope = jax.grad(lambda x: objective(x).sum())
+
+        def curvature(x: jax.Array) -> jax.Array:
+            return -jnp.stack([jax.jvp(slope, (x,), (jnp.zeros_like(x).at[:, k].set(1),))[1] for k in range(d)], -1)
+
+        def newton(_: Any, x: jax.Array) -> jax.Array:
+            gradient = slope(x)
+            prior = group.prior.precision if kind == "map" else 1e-8 * jnp.eye(d, dtype=x.dtype)
+            guide = information(x) + prior
+            exact = curvature(x)
+            lower = cholesky_cells(cells_of(exact))
+            fine = jnp.isfinite(jnp.stack([row[-1] for row in lower])).all(0)
+            lower = cholesky_cells(cells_of(jnp.where(fine[:, None, None], exact, guide)))
+            step = jnp.stack(backward(lower, forward(lower, [gradient[:, k] for k in range(d)])), -1)
+            size = jnp.sqrt((step**2).sum(-1, keepdims=True))
+            step = step * jnp.minimum(1.0, 1.0 / jnp.maximum(size, 1e-30))
+            here_value = objective(x)
+
+            def halve(_: Any, s: jax.Array) -> jax.Array:
+                worse = ~(objective(x + s) >= here_value - 1e-12)
+                return jnp.where(worse[:, None], s / 4, s)
+
+            return jnp.clip(x + jax.lax.fori_loop(0, 4, halve, step), -4 * LIMIT, 4 * LIMIT)
+
+        x = jax.lax.fori_loop(0, MODE_STEPS, newton, jnp.zeros_like(each.modes))
+        if kind == "map":
+            return x, curvature(x)
+        return x, jax.lax.cond(True, lambda: information(x) if kind == "wle" else curvature_of(log_lik, x, d), lambda: information(x))
+
+    return jax.lax.map(one, inputs_of(replace(form, personal=False), problem, modes))
+
+
+def curvature_of(function: Any, x: jax.Array, d: int) -> jax.Array:
+    """Minus the second derivatives [person, D, D] of a function of x [person, D]."""
+    slope = jax.grad(lambda v: function(v).sum())
+    return -jnp.stack([jax.jvp(slope, (x,), (jnp.zeros_like(x).at[:, k].set(1),))[1] for k in range(d)], -1)
+
+
+def mode_scores(fitted: ItemFitted, data: ItemData, kind: str) -> tuple[np.ndarray, np.ndarray]:
+    """Scores [person, D] that maximise posterior ("map"), likelihood ("ml") or Warm's weighted one ("wle"), and errors.
+
+    Maximum likelihood scores of patterns without a finite one are -inf or inf, with error nan.
+    """
+    from jaxlatent.integration.gauss_hermite import GaussHermite
+
+    used, inverse = pattern_data(replace(data, weight=None))
+    form = form_of(fitted.measurement, fitted.coding, GaussHermite(1))
+    with jax.enable_x64(True):
+        problem, modes, places = problem_of(form, fitted.layout, used, fitted.table.n_groups, GaussHermite(1), 0, 256)
+        x, info = (np.asarray(a) for a in _modes(form, problem, jnp.asarray(fitted.free), modes, kind))
+    d = x.shape[-1]
+    x, info = x.reshape(-1, d)[places], info.reshape(-1, d, d)[places]
+    with np.errstate(all="ignore"):
+        good = np.linalg.det(info) > 1e-12
+        cov = np.full(info.shape, np.nan)
+        cov[good] = np.linalg.inv(info[good])
+        errors = np.sqrt(np.diagonal(cov, axis1=-2, axis2=-1))
+    if kind == "ml":
+        infinite = np.abs(x) > LIMIT
+        x = np.where(infinite, np.sign(x) * np.inf, x)
+        errors = np.where(infinite.any(1, keepdims=True), np.nan, errors)
+    return x[inverse], errors[inverse]

@@ -1,0 +1,118 @@
+"""Starting values of item response models from correlations between items. Host side."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from jaxlatent.spec.item_table import ItemTable
+
+LOGISTIC = 1.702  # a normal ogive of slope 1 is close to a logistic curve of this slope
+SIZES = (0.3, 2.5)  # slopes start between these
+
+
+def correlations(y: np.ndarray) -> np.ndarray:
+    """Pairwise correlations of columns [item, item] with missing values as nan; 0 where a pair is never seen."""
+    seen = ~np.isnan(y)
+    mean = np.where(seen, y, 0).sum(0) / np.maximum(seen.sum(0), 1)
+    z = np.where(seen, y - mean, 0)
+    both = seen.astype(float).T @ seen
+    cov = (z.T @ z) / np.maximum(both, 1)
+    spread = np.sqrt(np.maximum((z**2).T @ seen / np.maximum(both, 1), 1e-12))
+    r = np.where(both > 2, cov / (spread * spread.T), 0)
+    np.fill_diagonal(r, 1)
+    return np.clip(r, -1, 1)
+
+
+def principal_loadings(r: np.ndarray, d: int, rounds: int = 10) -> np.ndarray:
+    """Loadings [item, d] of a principal factor analysis of correlations."""
+    communality = np.full(len(r), 0.5)
+    loadings = np.zeros((len(r), d))
+    for _ in range(rounds):
+        reduced = r.copy()
+        np.fill_diagonal(reduced, communality)
+        size, vectors = np.linalg.eigh(reduced)
+        loadings = vectors[:, ::-1][:, :d] * np.sqrt(np.maximum(size[::-1][:d], 1e-3))
+        communality = np.clip((loadings**2).sum(1), 0.05, 0.95)
+    return loadings
+
+
+def starting_free(table: ItemTable, start: np.ndarray, y: np.ndarray, shape: np.ndarray) -> np.ndarray:
+    """The free vector to start from: loadings by factor analysis of y [person, item], intercepts to match margins.
+
+    start: values from the margins alone; shape [item]: "ordered" items (1), others whose slopes start small (0).
+    """
+    free = start.copy()
+    r = correlations(y)
+    loadings, cov = _loadings(table, r)
+    given: dict[tuple[int, int], float] = {}
+    for row in table.rows:
+        if row.matrix == "loadings" and row.group == 1:
+            given[row.cell] = loadings[row.cell] if row.free else row.fixed
+    total = np.zeros(len(table.items))
+    for (j, k), value in given.items():
+        total[j] += value**2
+    widen = np.sqrt(1 + total / LOGISTIC**2)
+    shared: dict[int, list[float]] = {}
+    for row in table.rows:
+        if not row.free:
+            continue
+        at = row.free - 1
+        own = not math.isnan(row.start)
+        if row.matrix == "loadings" and not own:
+            value = loadings[row.cell]
+            shared.setdefault(at, []).append(value if shape[row.cell[0]] else 0.3 * np.sign(value))
+        elif row.matrix in ("intercepts", "spacing") and shape[row.cell[0]]:
+            shared.setdefault(at, []).append(row.start * (widen[row.cell[0]] if row.matrix == "intercepts" else 1.0))
+        elif row.matrix == "factor_cov" and row.cell[0] != row.cell[1]:
+            shared.setdefault(at, []).append(cov[row.cell])
+        elif row.matrix == "spacing":
+            shared.setdefault(at, []).append(row.start)
+    for at, values in shared.items():
+        free[at] = float(np.mean(values))
+    return free
+
+
+def _loadings(table: ItemTable, r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Slopes [item, factor] of factor analyses, and correlations of factors from those of sums."""
+    n_items, d = len(table.items), len(table.factors)
+    pattern = np.zeros((n_items, d), bool)
+    for row in table.rows:
+        if row.matrix == "loadings":
+            pattern[row.cell] |= bool(row.free) or row.fixed != 0
+    if d > 1 and (np.tril(pattern[:d, :d]) == pattern[:d, :d]).all() and pattern[d:].all():
+        standard = _triangular(principal_loadings(r, d))  # an exploratory model
+        cov = np.eye(d)
+    else:
+        standard, cov = np.zeros((n_items, d)), np.eye(d)
+        for k in range(d):
+            at = np.flatnonzero(pattern[:, k])
+            if len(at) == 1:
+                standard[at, k] = 0.6
+                continue
+            own = principal_loadings(r[np.ix_(at, at)], 1)[:, 0]
+            standard[at, k] = own if own.sum() >= 0 else -own
+        several = (pattern.sum(1) > 1)[:, None]
+        standard = np.where(pattern, np.where(several, 0.7 * standard, standard), 0)
+        weights = np.sign(standard) * (pattern.sum(1) == 1)[:, None]
+        sums = weights.T @ r @ weights
+        spread = np.sqrt(np.maximum(np.diag(sums), 1e-12))
+        cov = np.clip(sums / np.outer(spread, spread), -0.6, 0.6)
+        np.fill_diagonal(cov, 1)
+        if np.linalg.eigvalsh(cov).min() < 0.1:
+            cov = 0.5 * cov + 0.5 * np.eye(d)
+    unique = np.maximum(1 - (standard**2).sum(1), 0.15)
+    slopes = LOGISTIC * standard / np.sqrt(unique)[:, None]
+    sign = np.where(slopes < 0, -1.0, 1.0)
+    size = np.clip(np.abs(slopes), SIZES[0] if d == 1 or not pattern.all() else 0.0, SIZES[1])
+    return np.where(pattern, sign * size, 0), cov
+
+
+def _triangular(loadings: np.ndarray) -> np.ndarray:
+    """The rotation in which the first rows are lower triangular, each factor's loadings with a positive sum."""
+    d = loadings.shape[1]
+    q, _ = np.linalg.qr(loadings[:d].T)
+    out = loadings @ q
+    out[np.triu_indices(d, 1)] = 0
+    return out * np.where(out.sum(0) < 0, -1.0, 1.0)
