@@ -20,7 +20,11 @@ if TYPE_CHECKING:
     from jaxlatent.data.responses import Responses
     from jaxlatent.fit import Fit
     from jaxlatent.inference.estimate import Estimate
-    from jaxlatent.inference.settings import ML, LeastSquares, estimator
+    from jaxlatent.inference.settings import ML, LeastSquares, MarginalML, estimator
+    from jaxlatent.integration.adaptive import AdaptiveGaussHermite, ImportanceSampling, Laplace, QuasiMonteCarlo
+    from jaxlatent.integration.gauss_hermite import GaussHermite
+    from jaxlatent.irt import IRT
+    from jaxlatent.irt_fit import ItemResponseFit
     from jaxlatent.sem import SEM, ModelWarning, fit_batch
     from jaxlatent.simulate import simulate
     from jaxlatent.spec.tokens import ModelSyntaxError
@@ -34,6 +38,14 @@ _WHERE = {
     "compare": "compare",
     "load": "storage",
     "simulate": "simulate",
+    "IRT": "irt",
+    "ItemResponseFit": "irt_fit",
+    "MarginalML": "inference.settings",
+    "GaussHermite": "integration.gauss_hermite",
+    "AdaptiveGaussHermite": "integration.adaptive",
+    "ImportanceSampling": "integration.adaptive",
+    "Laplace": "integration.adaptive",
+    "QuasiMonteCarlo": "integration.adaptive",
     "ML": "inference.settings",
     "LeastSquares": "inference.settings",
     "estimator": "inference.settings",
@@ -45,14 +57,22 @@ _WHERE = {
 }
 
 __all__ = [
+    "IRT",
     "ML",
     "SEM",
+    "AdaptiveGaussHermite",
     "Estimate",
     "Fit",
+    "GaussHermite",
+    "ImportanceSampling",
+    "ItemResponseFit",
+    "Laplace",
     "LeastSquares",
+    "MarginalML",
     "ModelSyntaxError",
     "ModelWarning",
     "Moments",
+    "QuasiMonteCarlo",
     "Responses",
     "compare",
     "datasets",

@@ -221,9 +221,9 @@ def _check_types(given: Any) -> None:
 def _check_rotation(rotation: str | None, factors: Any) -> None:
     if rotation is None:
         return
-    from jaxlatent.numerics.rotation import check_method
+    from jaxlatent.numerics.rotation_criteria import find_method
 
-    check_method(rotation)
+    find_method(rotation)
     if not isinstance(factors, int):
         raise ValueError("rotation is for exploratory models: give factors as a count, or leave rotation out.")
 

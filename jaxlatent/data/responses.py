@@ -99,7 +99,13 @@ class Responses:
 
     @classmethod
     def for_scoring(
-        cls, data: Any, variables: Sequence[str], *, group: str | None, labels: tuple[str, ...]
+        cls,
+        data: Any,
+        variables: Sequence[str],
+        *,
+        group: str | None,
+        labels: tuple[str, ...],
+        covariates: Sequence[str] = (),
     ) -> Responses:
         """New persons of a fitted model: constant or missing columns are no error here, an unknown group is."""
         names = column_names(data, variables)
@@ -123,7 +129,9 @@ class Responses:
                     f"The group {unknown!r} of {group!r} was not fitted; the groups are {', '.join(labels)}."
                 )
             codes = np.array([labels.index(v) for v in given], np.int32)
-        return cls(y, tuple(variables), codes, labels, index=row_index(data, len(y)), group_name=group)
+        z = _covariates(data, covariates, constant=True)
+        rows = row_index(data, len(y))
+        return cls(y, tuple(variables), codes, labels, None, None, rows, group, (), z, tuple(covariates))
 
     @property
     def n_groups(self) -> int:
@@ -266,7 +274,7 @@ def _weights(data: Any, name: str) -> np.ndarray:
     return w * (len(w) / w.sum())
 
 
-def _covariates(data: Any, covariates: Sequence[str]) -> np.ndarray | None:
+def _covariates(data: Any, covariates: Sequence[str], constant: bool = False) -> np.ndarray | None:
     """Numbers [person, covariate] without missing ones."""
     if not covariates:
         return None
@@ -278,7 +286,7 @@ def _covariates(data: Any, covariates: Sequence[str]) -> np.ndarray | None:
                 f"The covariate {name!r} is missing or infinite in {bad.sum()} row(s), first in row {_first(bad)}: remove"
                 " these rows."
             )
-        if np.ptp(column) == 0:
+        if not constant and np.ptp(column) == 0:
             raise ValueError(f"The covariate {name!r} is constant (always {column[0]:g}): remove it.")
     return z
 

@@ -1,0 +1,237 @@
+"""A fitted item response model: every method is a line or two that delegate down."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jaxlatent.data.responses import Responses
+from jaxlatent.diagnostics.item_measures import ItemDiagnosis, item_fit_measures, item_warnings
+from jaxlatent.inference.estimate import MESSAGES
+from jaxlatent.inference.marginal_fit import ItemData, ItemFitted
+from jaxlatent.numerics.rotation import Rotation, rotate
+from jaxlatent.results import item_tables as tables
+from jaxlatent.results.item_scores import METHODS, mode_scores, posterior_moments
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class ItemResponseFit:
+    """A fitted item response model.
+
+    engine: the engine with every option resolved. converged, message: how the optimiser ended. warnings: sentences
+    about the solution; notes: what was done to the data. n_iterations, elapsed (seconds). Tables are pandas frames.
+    """
+
+    def __init__(self, spec: Any, fitted: ItemFitted, elapsed: float, *, rotation: Rotation | None = None) -> None:
+        self.spec = spec
+        self.elapsed = elapsed
+        self._fitted = fitted
+        self._rotation = rotation
+        self._shown = tables.Shown(fitted, rotation)
+        self._diagnosis = ItemDiagnosis(fitted)
+
+    def __repr__(self) -> str:
+        state = "converged" if self.converged else "NOT converged"
+        f = self._fitted
+        return f"<ItemResponseFit by MarginalML: {f.n_parameters} parameters, n = {f.n_total:g}, {state}>"
+
+    # ---- how it went ------------------------------------------------------------------------------------------
+
+    @property
+    def engine(self) -> Any:
+        """The engine with its options resolved."""
+        from dataclasses import replace
+
+        return replace(self._fitted.engine, integration=self._fitted.rule)
+
+    @property
+    def converged(self) -> bool:
+        """Whether the optimiser reached a maximum."""
+        return int(self._fitted.estimate.code) == 1
+
+    @property
+    def n_iterations(self) -> int:
+        """Steps of the optimiser."""
+        return int(self._fitted.estimate.steps)
+
+    @property
+    def message(self) -> str:
+        """How the optimiser ended, in a sentence, and what else should be known."""
+        return " ".join(dict.fromkeys((MESSAGES[int(self._fitted.estimate.code)], *self.warnings)))
+
+    @cached_property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences about convergence and identification; empty for a sound solution."""
+        return item_warnings(self._fitted)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was done to the data on the way, and which rule of integration ran and why."""
+        f = self._fitted
+        prior = ("Estimates are posterior modes, because there are priors.",) if f.priors.cells else ()
+        return (*f.notes, f"Integration by {f.rule}: {f.why}.", *prior)
+
+    # ---- estimates --------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _parameters(self) -> pd.DataFrame:
+        return tables.parameters(self._shown)
+
+    @property
+    def parameters(self) -> pd.DataFrame:
+        """lhs, op, rhs, group, label, free, est, se, z, pvalue, ci_lower, ci_upper, std_lv, std_all: a row each.
+
+        op: =~ loadings, ~1 intercepts of items (rhs: which) and means of factors, ~~ ~ among factors and covariates,
+        guessing, upper, scoring, dispersion, spacing, shift.
+        """
+        return self._parameters.copy()
+
+    def vcov(self) -> pd.DataFrame:
+        """Covariance matrix of the free parameters (before rotation), named as in the table."""
+        return tables.vcov_frame(self._fitted)
+
+    def standardized(self) -> pd.DataFrame:
+        """The parameter table with standardised values as est_std."""
+        frame = self._parameters[["lhs", "op", "rhs", "group", "label"]].copy()
+        frame["est_std"] = self._parameters["std_all"]
+        return frame
+
+    @property
+    def loadings(self) -> pd.DataFrame:
+        """Slopes, items by factors (rotated where the fit is)."""
+        return tables.matrix_frame(self._shown, "loadings")
+
+    @property
+    def intercepts(self) -> pd.DataFrame:
+        """Intercepts d of every item; nan for categories an item does not have."""
+        return tables.matrix_frame(self._shown, "intercepts")
+
+    @property
+    def thresholds(self) -> pd.DataFrame:
+        """Minus the intercepts."""
+        return tables.matrix_frame(self._shown, "thresholds")
+
+    @property
+    def factor_cov(self) -> pd.DataFrame:
+        """Covariances of the factors, given covariates where there are some."""
+        return tables.matrix_frame(self._shown, "factor_cov")
+
+    @property
+    def factor_means(self) -> pd.DataFrame:
+        """Means of the factors where all covariates are 0."""
+        return tables.matrix_frame(self._shown, "factor_means")
+
+    @property
+    def regressions(self) -> pd.DataFrame:
+        """B among factors, outcomes in rows."""
+        return tables.matrix_frame(self._shown, "regressions")
+
+    @property
+    def covariate_effects(self) -> pd.DataFrame:
+        """Gamma, factors by covariates."""
+        if not self._fitted.table.covariates:
+            raise ValueError("This model has no covariates.")
+        return tables.matrix_frame(self._shown, "covariate_effects")
+
+    def irt_parameters(self) -> pd.DataFrame:
+        """discrimination, difficulty, guessing, upper, each with its standard error."""
+        return tables.irt_parameters(self._shown)
+
+    def rotate(self, method: str, **options: Any) -> ItemResponseFit:
+        """The same fit with its loadings rotated ("varimax", "oblimin", "geomin", ...): a new fit.
+
+        Standardised loadings are rotated, Lambda = A (T')^-1, Phi = T'T. Raises ValueError for a confirmatory model.
+        """
+        f = self._fitted
+        if f.table.n_groups > 1 or len(f.table.factors) < 2 or not _is_exploratory(f):
+            raise ValueError("Only exploratory models of one group with several factors can be rotated.")
+        standard = tables.standardized_loadings(f.params["loadings"][0])
+        found = rotate(standard, method, **options)
+        return ItemResponseFit(self.spec, f, self.elapsed, rotation=found)
+
+    # ---- fit --------------------------------------------------------------------------------------------------
+
+    @property
+    def log_likelihood(self) -> float:
+        """Total log-likelihood."""
+        return self._fitted.log_likelihood
+
+    def log_likelihoods(self, data: Any = None) -> pd.Series:
+        """Log-likelihood of every person, fitted or new."""
+        import pandas as pd
+
+        source, index = self._read(data)
+        return pd.Series(posterior_moments(self._fitted, source)[0], index, name="log_likelihood")
+
+    def fit_measures(self) -> pd.Series:
+        """npar, logl, aic, bic, sabic, g2, m2, c2 with their p-values and indices, srmsr."""
+        import pandas as pd
+
+        return pd.Series(self._measures, dtype=float)
+
+    @cached_property
+    def _measures(self) -> dict[str, float]:
+        return item_fit_measures(self._diagnosis)
+
+    # ---- persons ----------------------------------------------------------------------------------------------
+
+    def _read(self, data: Any) -> tuple[ItemData, np.ndarray]:
+        f = self._fitted
+        if data is None:
+            if f.responses is None:
+                raise ValueError("This fit holds no rows (it was saved without its data): pass data.")
+            return f.data, f.responses.index
+        names = f.table.observed
+        group = f.responses.group_name if f.responses is not None else None
+        source = Responses.for_scoring(
+            data, names, group=group, labels=f.table.groups, covariates=f.table.covariates
+        )
+        codes = f.coding.encode(source.y)
+        return ItemData(codes, source.group, None, source.covariates), source.index
+
+    def scores(self, data: Any = None, method: str | None = None, return_se: bool = False) -> pd.DataFrame:
+        """Scores of persons, fitted or new: "eap" (default), "map", "ml", "wle" or "eapsum"; with <factor>_se."""
+        import pandas as pd
+
+        method = method or "eap"
+        if method not in METHODS:
+            raise ValueError(f"Expected method to be one of {', '.join(METHODS)}; got {method!r}.")
+        source, index = self._read(data)
+        names = list(self._fitted.table.factors)
+        if method == "eap":
+            _, values, cov = posterior_moments(self._fitted, source)
+            values, errors = self._turned(values, cov)
+        elif method == "eapsum":
+            values, errors = self._diagnosis.sum_scores(source.codes, source.group)
+        else:
+            values, errors = mode_scores(self._fitted, source, method)
+            if self._rotation is not None:
+                values, errors = values @ self._rotation.rotation, np.full_like(errors, np.nan)
+        frame = pd.DataFrame(values, index, names)
+        if return_se:
+            for k, name in enumerate(names):
+                frame[f"{name}_se"] = errors[:, k]
+        return frame
+
+    def _turned(self, values: np.ndarray, cov: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if self._rotation is not None:
+            t = self._rotation.rotation
+            values, cov = values @ t, t.T @ cov @ t
+        return values, np.sqrt(np.maximum(np.diagonal(cov, axis1=-2, axis2=-1), 0))
+
+    def transform(self, data: Any) -> Any:
+        """EAP scores of data: a frame for a frame, an array for an array."""
+        found = self.scores(data)
+        return found.to_numpy() if isinstance(data, np.ndarray) else found
+
+
+def _is_exploratory(fitted: ItemFitted) -> bool:
+    """Whether every item may load on every factor but for the triangle that identifies the solution."""
+    d = len(fitted.table.factors)
+    free = fitted.layout.index["loadings"][0] >= 0
+    cov = fitted.layout.index["factor_cov"][0]
+    return bool(free[d - 1 :].all() and not np.triu(free[:d], 1).any() and (cov < 0).all())
