@@ -95,7 +95,7 @@ def test_values_and_derivatives_are_finite_and_keep_their_type(name, k, x64):
             by_params, by_eta = jax.grad(total, (0, 1))(params, eta)
             assert np.isfinite(by_eta).all() and by_eta.dtype == dtype
             assert all(np.isfinite(each).all() for each in by_params.values())
-            second = jax.jvp(jax.grad(lambda at: total(params, at)), (eta,), (jnp.ones_like(eta),))[1]  # noqa: B023
+            second = jax.jvp(jax.grad(lambda at: total(params, at)), (eta,), (jnp.ones_like(eta),))[1]
             assert np.isfinite(second).all()
         for answer in (family.information(eta, own), family.expected(eta, own)):
             assert answer.dtype == dtype and answer.shape == eta.shape and not np.isnan(answer).any()

@@ -75,9 +75,14 @@ def log_sum_exp(terms: Sequence[jax.Array]) -> jax.Array:
 
 
 def pick(table: jax.Array, y: jax.Array) -> jax.Array:
-    """table[..., y]: table [..., category], y [...] whole numbers. A sum, whose derivative is no scatter."""
-    at = y[..., None] == jnp.arange(table.shape[-1])
-    return jnp.where(at, table, 0).sum(-1)
+    """table[..., y]: table [..., category], y [...] whole numbers.
+
+    A sum over categories, elementwise: its derivative is no scatter, and it makes no array with an axis for them.
+    """
+    picked = jnp.where(y == 0, table[..., 0], 0)
+    for k in range(1, table.shape[-1]):
+        picked = picked + jnp.where(y == k, table[..., k], 0)
+    return picked
 
 
 def rising_gammaln(r: jax.Array, y: jax.Array) -> jax.Array:
