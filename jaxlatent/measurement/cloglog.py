@@ -12,7 +12,7 @@ import numpy as np
 from jaxlatent.measurement.family import Family, ItemParameter, ItemParams, free
 from jaxlatent.numerics.log_probability import log1mexp, steep_exp
 
-_FAR = -15.0  # below it log(1 - exp(-r)) is log r - r/2 to the last digit
+_FAR, _SURE = -15.0, 6.0  # below the one log(1 - exp(-r)) is log r - r/2 to the last digit, above the other 0
 
 
 @dataclass(frozen=True)
@@ -30,5 +30,5 @@ class ComplementaryLogLog(Family):
     def log_prob(self, eta: jax.Array, params: ItemParams, y: jax.Array) -> jax.Array:
         l = eta + params["intercepts"][..., 0]
         rate = steep_exp(l)
-        yes = jnp.where(l < _FAR, l - rate / 2, log1mexp(steep_exp(jnp.maximum(l, _FAR))))
+        yes = jnp.where(l < _FAR, l - rate / 2, log1mexp(jnp.exp(jnp.clip(l, _FAR, _SURE))))
         return jnp.where(y == 1, yes, -rate)

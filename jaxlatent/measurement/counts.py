@@ -51,7 +51,8 @@ class Poisson(Family):
 class NegativeBinomial(Family):
     """Mean μ = e^l, l = eta + d, and variance μ + α μ², α the dispersion.
 
-    With r = 1 / α: p = Γ(y + r) / (Γ(r) y!) (r / (r + μ))^r (μ / (r + μ))^y.
+    With r = 1 / α: p = Γ(y + r) / (Γ(r) y!) (r / (r + μ))^r (μ / (r + μ))^y
+                      = Γ(y + r) / (Γ(r) r^y y!) μ^y (1 + α μ)^-(y + r).
     """
 
     categorical: ClassVar[bool] = False
@@ -69,10 +70,9 @@ class NegativeBinomial(Family):
 
     def log_prob(self, eta: jax.Array, params: ItemParams, y: jax.Array) -> jax.Array:
         alpha = params["dispersion"][..., 0]
-        ratio = eta + params["intercepts"][..., 0] + jnp.log(alpha)  # log μ / r
-        y = y + jnp.zeros((), eta.dtype)
-        ways = rising_gammaln(1 / alpha, y) - gammaln(y + 1)
-        return ways - jax.nn.softplus(ratio) / alpha - y * jax.nn.softplus(-ratio)
+        l, y = eta + params["intercepts"][..., 0], y + jnp.zeros((), eta.dtype)
+        ways = rising_gammaln(1 / alpha, y) - gammaln(y + 1)  # the same for every eta of a person
+        return ways + y * l - (y + 1 / alpha) * jax.nn.softplus(l + jnp.log(alpha))
 
     def sample(self, key: jax.Array, eta: jax.Array, params: ItemParams) -> jax.Array:
         ours, theirs = jax.random.split(key)

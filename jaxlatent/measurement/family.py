@@ -111,7 +111,7 @@ class Family(ABC):
         total = jnp.zeros_like(eta)
         for y in self._each(params):
             log_p, score = jax.jvp(lambda at, y=y: self.log_prob(at, params, y), (eta,), (jnp.ones_like(eta),))
-            total = total + jnp.exp(log_p) * score**2
+            total = total + (jnp.exp(log_p / 2) * score) ** 2  # in this order: a steep score may overflow, squared
         return total
 
     def _each(self, params: ItemParams) -> list[jax.Array]:

@@ -14,7 +14,7 @@ from scipy.special import ndtri
 from jaxlatent.measurement.family import Family, ItemParameter, ItemParams, free
 from jaxlatent.measurement.graded import edges
 from jaxlatent.measurement.starting import reached
-from jaxlatent.numerics.log_probability import log1mexp
+from jaxlatent.numerics.log_probability import log1mexp, pick
 
 _END = 1e4  # stands for infinity: its square is finite in float32
 
@@ -49,7 +49,7 @@ class OrderedOgive(Family):
         return {"intercepts": ndtri(reached(observed))}
 
     def log_prob(self, eta: jax.Array, params: ItemParams, y: jax.Array) -> jax.Array:
-        above, below = edges(params["intercepts"], y)
+        above, below = (pick(edge, y) for edge in edges(params["intercepts"]))
         u, v = jnp.clip(eta + above, -_END, _END), jnp.clip(eta + below, -_END, _END)
         turned = u + v > 0
         larger = log_ndtr(jnp.where(turned, -v, u))

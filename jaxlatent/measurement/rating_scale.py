@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlatent.measurement.family import Family, ItemParameter, ItemParams, Support, free
-from jaxlatent.measurement.graded import graded_log_prob
+from jaxlatent.measurement.graded import graded_log_prob, graded_params
 from jaxlatent.measurement.partial_credit import partial_credit_log_prob
 from jaxlatent.measurement.starting import log_odds, logit, reached
 from jaxlatent.numerics.log_probability import NEVER
@@ -32,10 +32,10 @@ class GradedRatingScale(Family):
     def item_params(self, params: Mapping[str, jax.Array]) -> ItemParams:
         slope, spacing = params["loadings"].sum(-1, keepdims=True), params["spacing"]
         there = spacing > NEVER  # whatever the slope's sign, categories an item lacks keep the probability 0
-        return {"intercepts": jnp.where(there, slope * (jnp.where(there, spacing, 0) + params["shift"]), NEVER)}
+        return graded_params(jnp.where(there, slope * (jnp.where(there, spacing, 0) + params["shift"]), NEVER))
 
     def log_prob(self, eta: jax.Array, params: ItemParams, y: jax.Array) -> jax.Array:
-        return graded_log_prob(eta, params["intercepts"], y)
+        return graded_log_prob(eta, params, y)
 
 
 @dataclass(frozen=True)

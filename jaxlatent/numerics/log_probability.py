@@ -39,13 +39,27 @@ def steep_exp(x: jax.Array) -> jax.Array:
     return jnp.exp(low) * (1 + (x - low))
 
 
+@jax.custom_jvp
 def log_mixture(x: jax.Array, upper: jax.Array, lower: jax.Array) -> jax.Array:
-    """log[upper σ(x) + lower σ(-x)], exact also at lower = 0; 0 <= lower, upper <= 1.
+    """log P, P = upper σ(x) + lower σ(-x), exact also at lower = 0; 0 <= lower, upper <= 1.
 
     It is log σ(m) + log(upper e^{x - m} + lower e^{-m}) with m = max(x, -80).
     """
     m = jnp.maximum(x, -_STEEP)
     return jnp.log(upper * jnp.exp(jnp.maximum(x - m, -_STEEP)) + lower * jnp.exp(-m)) - softplus(-m)
+
+
+@log_mixture.defjvp
+def _log_mixture_jvp(
+    primals: tuple[jax.Array, jax.Array, jax.Array], tangents: tuple[jax.Array, jax.Array, jax.Array]
+) -> tuple[jax.Array, jax.Array]:
+    """(upper - lower) σ(x) σ(-x) / P, σ(x) / P and σ(-x) / P, the last two at most e^80."""
+    (x, upper, lower), (dx, du, dl) = primals, tangents
+    value, log_one = log_mixture(x, upper, lower), softplus(x)  # the latter is -log σ(-x)
+    by_x = (upper - lower) * jnp.exp(x - 2 * log_one - value)
+    by_upper = jnp.exp(jnp.minimum(x - log_one - value, _STEEP))
+    by_lower = jnp.exp(jnp.minimum(-log_one - value, _STEEP))
+    return value, by_x * dx + by_upper * du + by_lower * dl
 
 
 def log_sum_exp(terms: Sequence[jax.Array]) -> jax.Array:
@@ -61,9 +75,14 @@ def log_sum_exp(terms: Sequence[jax.Array]) -> jax.Array:
 
 
 def pick(table: jax.Array, y: jax.Array) -> jax.Array:
-    """table[..., y]: table [..., category], y [...] whole numbers. A sum, whose derivative is no scatter."""
-    at = y[..., None] == jnp.arange(table.shape[-1])
-    return jnp.where(at, table, 0).sum(-1)
+    """table[..., y]: table [..., category], y [...] whole numbers.
+
+    A sum over categories, elementwise: its derivative is no scatter, and it makes no array with an axis for them.
+    """
+    picked = jnp.where(y == 0, table[..., 0], 0)
+    for k in range(1, table.shape[-1]):
+        picked = picked + jnp.where(y == k, table[..., k], 0)
+    return picked
 
 
 def rising_gammaln(r: jax.Array, y: jax.Array) -> jax.Array:
