@@ -20,7 +20,6 @@ from jaxlatent.inference.priors import Priors
 from jaxlatent.inference.settings import MarginalML
 from jaxlatent.integration.adaptive import AdaptiveGaussHermite, ImportanceSampling, Laplace, QuasiMonteCarlo
 from jaxlatent.integration.gauss_hermite import GaussHermite
-from jaxlatent.measurement.family import Family
 from jaxlatent.measurement.measurement import Measurement
 from jaxlatent.models.marginal import Form, Points, Problem
 from jaxlatent.models.slots import slots_of
@@ -33,7 +32,8 @@ MAX_STEPS = 500
 CELLS = 24_000  # persons x points of a chunk
 GRID_NODES = {1: 61, 2: 31, 3: 15}
 SAMPLES = 128  # of each person, where there are more factors than a grid can take
-AFFORDABLE = 4e11  # persons x points x parameters^2 up to which the observed information is computed on the way
+PER_PARAMETER = 5  # persons for each parameter from which on cross-products of scores are a guide
+AFFORDABLE = 4e11  # persons x points x parameters^2 up to which the observed information is computed at the start
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,7 @@ def form_of(measurement: Measurement, coding: Coding, rule: Any) -> Form:
     """The static form of the likelihood."""
     k = coding.n_categories
     categories = tuple(max(k[j] for j in items) if family.categorical else 0 for family, items in measurement.groups)
-    curved = any(type(family).item_params is not Family.item_params for family, _ in measurement.groups)
-    return Form(measurement, is_personal(rule), categories, isinstance(rule, ImportanceSampling), curved)
+    return Form(measurement, is_personal(rule), categories, isinstance(rule, ImportanceSampling))
 
 
 def problem_of(
@@ -237,14 +236,13 @@ def choose_rule(engine: MarginalML, n_factors: int) -> tuple[Any, str]:
 
 
 def solver_options(form: Form, problem: Problem, q: int, n: int, engine: MarginalML) -> Options:
-    """How the solver goes about it: cross-products where persons outnumber parameters ten to one."""
+    """How the solver goes about it: cross-products where persons are many."""
     rows = float((problem.chunks.weight > 0).sum())
     cost = rows * len(problem.points.log_weight) * q**2
     tolerance = engine.tolerance or (1e-7 if form.personal else 1e-10)
     slack = 1e-6 if form.personal else 1e-10
-    affordable = cost < AFFORDABLE
-    by_cross = n >= 10 * q or not affordable
-    return Options(tolerance, MAX_STEPS, slack, by_cross, affordable, engine.se in ("observed", "sandwich"))
+    by_cross = n >= PER_PARAMETER * q or cost > AFFORDABLE
+    return Options(tolerance, MAX_STEPS, slack, by_cross, engine.se in ("observed", "sandwich"))
 
 
 def starting_values(table: ItemTable, layout: Layout, data: ItemData, measurement: Measurement) -> np.ndarray:

@@ -64,6 +64,7 @@ class Family(ABC):
 
     categorical: ClassVar[bool] = True
     fixed_categories: ClassVar[int | None] = None  # 2: only binary items; None: any number of categories
+    reads_slope: ClassVar[bool] = False  # item_params reads loadings
 
     @abstractmethod
     def item_parameters(self, n_categories: int) -> tuple[ItemParameter, ...]:

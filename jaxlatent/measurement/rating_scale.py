@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +23,8 @@ class GradedRatingScale(Family):
 
     a (b_k + c) needs the slope a itself: the sum of the item's loadings, all but one of which must be fixed at 0.
     """
+
+    reads_slope: ClassVar[bool] = True
 
     def item_parameters(self, n_categories: int) -> tuple[ItemParameter, ...]:
         return _spacing_and_shift(n_categories, "decreasing")

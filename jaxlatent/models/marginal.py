@@ -30,11 +30,12 @@ from jaxlatent.models.slots import (
     family_positions,
     family_slots,
     gathered,
+    log_prob_of,
     point_scores,
     slot_jacobians,
     slots_at,
-    split_own,
     table_and_scores,
+    units,
 )
 from jaxlatent.models.slots import flat as flat_slots
 from jaxlatent.numerics.linalg import structural_inverse
@@ -48,15 +49,14 @@ LOG_2_PI = math.log(2 * math.pi)
 
 @dataclass(frozen=True)
 class Form:
-    """What is static: families, whether points are each person's own, categories by family (0: not categorical),
-    whether posterior weights are jackknifed, and whether item parameters are curved functions of the free ones.
+    """What is static: families, whether points are each person's own, categories by family (0: not categorical), and
+    whether posterior weights are jackknifed.
     """
 
     measurement: Measurement
     personal: bool
     categories: tuple[int, ...]
     jackknife: bool = False
-    curved: bool = False
 
 
 class Points(NamedTuple):
@@ -196,7 +196,7 @@ def posterior_mode(
         gradient, curvature = shift - x @ group.prior.precision, group.prior.precision
         for (family, _), at, each in zip(form.measurement.groups, positions, group.slots, strict=True):
             rows = group.loadings[at]
-            own = {name: value[None] for name, value in each.own.items()}
+            own = jax.tree.map(lambda a: a[None], each).read(family)
             eta = x @ rows.T
 
             def slope(e: jax.Array, own: Any = own, family: Any = family, at: Any = at) -> jax.Array:
@@ -269,20 +269,19 @@ def _direct(
     positions = family_positions(form.measurement)
     persons = chunk.y.shape[0]
     etas = [eta_of(x, group.loadings, positions[f]) for f in which]
-    owns = [
-        {name: jnp.broadcast_to(v[None, None], (persons, 1, *v.shape)) for name, v in group.slots[f].own.items()}
-        for f in which
+    slots_of_persons = [
+        jax.tree.map(lambda a: jnp.broadcast_to(a[None, None], (persons, 1, *a.shape)), group.slots[f]) for f in which
     ]
 
-    def log_prob(etas: list[jax.Array], owns: list[dict[str, jax.Array]]) -> jax.Array:
+    def log_prob(etas: list[jax.Array], of_persons: list[FamilySlots]) -> jax.Array:
         total = jnp.zeros((), x.dtype)
-        for f, eta, own in zip(which, etas, owns, strict=True):
-            each = form.measurement.groups[f][0].log_prob(eta, own, chunk.y[:, None, positions[f]])
-            total = total + jnp.where(chunk.seen[:, None, positions[f]], each, 0).sum(-1)
+        for f, eta, each in zip(which, etas, of_persons, strict=True):
+            own = log_prob_of(form.measurement.groups[f][0], eta, each, chunk.y[:, None, positions[f]])
+            total = total + jnp.where(chunk.seen[:, None, positions[f]], own, 0).sum(-1)
         return total
 
     etas = [jnp.broadcast_to(eta, (persons, *eta.shape[1:])) for eta in etas]
-    value, pull = jax.vjp(log_prob, etas, owns)
+    value, pull = jax.vjp(log_prob, etas, slots_of_persons)
 
     def scores(w: jax.Array) -> list[jax.Array]:
         out = []
@@ -294,8 +293,8 @@ def _direct(
             else:
                 every = jnp.einsum("crj,crd->cjd", slope, x)
             picked = jnp.take_along_axis(every, jnp.asarray(slots.factor)[None, positions[f]], axis=2)
-            picked = picked * jnp.asarray(slots.used, picked.dtype)[positions[f]]
-            out.append(jnp.concatenate([picked, *(own[name][:, 0] for name in sorted(own))], -1))
+            picked = (picked + own.loadings[:, 0]) * jnp.asarray(slots.used, picked.dtype)[positions[f]]
+            out.append(jnp.concatenate([picked, *(own.own[name][:, 0] for name in sorted(own.own))], -1))
         return out
 
     return value, scores
@@ -529,9 +528,8 @@ def information(
         for f, family in enumerate(families):
             factor, used = (jnp.asarray(a)[positions[f]] for a in problem.slots)
             xs = gathered(at.x, factor) * used.astype(x.dtype)
-            eta = jnp.broadcast_to((xs * group.slots[f].loadings).sum(-1), (persons, points, len(positions[f])))
             y, seen = chunk.y[:, None, positions[f]], chunk.seen[:, None, positions[f]]
-            scores = jnp.where(seen[..., None], point_scores(family, eta, xs, group.slots[f], y), 0)
+            scores = jnp.where(seen[..., None], point_scores(family, xs, group.slots[f], y), 0)
             every = every + scores.reshape(persons, points, -1) @ here.slot_jacobians[f][g]
             part = found.scores[f]
             mean = mean + part.reshape(persons, -1) @ here.slot_jacobians[f][g]
@@ -543,7 +541,6 @@ def information(
             missing.astype(free.dtype),
             [by_group[:, None, None, None] * b for b in blocks],
             by_group[:, None] * (weight @ found.features).astype(free.dtype),
-            [by_group[:, None, None] * jnp.einsum("c,cjp->jp", weight, s).astype(free.dtype) for s in found.scores],
         )
         return jax.tree.map(jnp.add, carry, sums), None
 
@@ -553,9 +550,8 @@ def information(
         jnp.zeros((q, q), free.dtype),
         [jnp.zeros((n_groups, j, p, p), free.dtype) for j, p in sizes],
         jnp.zeros((n_groups, here.prior_jacobian.shape[1]), free.dtype),
-        [jnp.zeros((n_groups, j, p), free.dtype) for j, p in sizes],
     )
-    (missing, blocks, feature_sums, score_sums), _ = lax.scan(add, zero, inputs_of(form, problem, modes))
+    (missing, blocks, feature_sums), _ = lax.scan(add, zero, inputs_of(form, problem, modes))
 
     def latent_part(f: jax.Array) -> jax.Array:
         return (feature_sums * prior_vector(problem.layout.unpack(f))).sum()
@@ -564,13 +560,6 @@ def information(
     for block, jacobian, (j, p) in zip(blocks, here.slot_jacobians, sizes, strict=True):
         e = jacobian.reshape(n_groups, j, p, q).astype(free.dtype)
         complete = complete - jnp.einsum("gjpa,gjpb->ab", e, jnp.einsum("gjpr,gjrb->gjpb", block, e))
-    if form.curved:
-
-        def item_part(f: jax.Array) -> jax.Array:
-            now = family_slots(form.measurement, problem.slots, problem.layout.unpack(f))
-            return sum(((s * flat_slots(each)).sum() for s, each in zip(score_sums, now, strict=True)), jnp.zeros(()))
-
-        complete = complete - jax.hessian(item_part)(free)
     return complete - missing, complete
 
 
@@ -578,18 +567,15 @@ def _slot_hessian(
     family: Any, xs: jax.Array, here: FamilySlots, y: jax.Array, seen: jax.Array, weight: jax.Array
 ) -> jax.Array:
     """Second derivatives of sum W log p(y | x) by an item's slots [item, slot, slot]: one product a slot for all items."""
-    n_loading = here.loadings.shape[-1]
 
-    def total(values: jax.Array) -> jax.Array:
-        own = {name: v[None, None] for name, v in split_own(here, values[:, n_loading:]).items()}
-        eta = (xs * values[:, :n_loading]).sum(-1)
-        each = jnp.where(seen, family.log_prob(eta, own, y), 0)
+    def total(values: FamilySlots) -> jax.Array:
+        wide = jax.tree.map(lambda a: a[None, None], values)
+        each = jnp.where(seen, log_prob_of(family, (xs * values.loadings).sum(-1), wide, y), 0)
         return (each * weight[..., None]).sum()
 
-    at = flat_slots(here)
+    directions = jax.tree.map(lambda *a: jnp.stack(a), *units(here))
 
-    def column(direction: jax.Array) -> jax.Array:
-        tangent = jnp.broadcast_to(direction, at.shape)
-        return jax.jvp(jax.grad(total), (at,), (tangent,))[1]
+    def column(direction: FamilySlots) -> jax.Array:
+        return flat_slots(jax.jvp(jax.grad(total), (here,), (direction,))[1])
 
-    return jnp.moveaxis(lax.map(column, jnp.eye(at.shape[-1], dtype=at.dtype)), 0, -1)
+    return jnp.moveaxis(lax.map(column, directions), 0, -1)

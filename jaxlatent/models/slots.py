@@ -38,10 +38,17 @@ def slots_of(layout: Layout) -> Slots:
 
 
 class FamilySlots(NamedTuple):
-    """The slots of one family's items, by group: loadings [group, item, slot], own [group, item, ...] by name."""
+    """The slots of one family's items, by group: loadings [group, item, slot], own [group, item, ...] by matrix.
+
+    own are cells of the named matrices; what a family derives from them is made by ``read``.
+    """
 
     loadings: Array
     own: Mapping[str, Array]
+
+    def read(self, family: Family) -> dict[str, jax.Array]:
+        """The family's parameters [group, item, ...]; its slope, where it reads one, is the sum of loadings."""
+        return family.item_params({"loadings": self.loadings, **self.own})
 
 
 def family_positions(measurement: Measurement) -> list[np.ndarray]:
@@ -55,8 +62,8 @@ def family_slots(measurement: Measurement, slots: Slots, params: Params) -> list
     picked = picked * jnp.asarray(slots.used, picked.dtype)
     out = []
     for (family, _), at in zip(measurement.groups, family_positions(measurement), strict=True):
-        own = {name: value[:, at] for name, value in family.item_params(params).items()}
-        out.append(FamilySlots(picked[:, at], own))
+        names = [row.matrix for row in family.item_parameters(family.fixed_categories or 2)]
+        out.append(FamilySlots(picked[:, at], {name: params[name][:, at] for name in names}))
     return out
 
 
@@ -74,50 +81,46 @@ def slot_jacobians(measurement: Measurement, slots: Slots, layout: Layout, free:
     return jax.jacfwd(function)(free)
 
 
-def widths(slots: FamilySlots) -> tuple[int, int]:
-    """How many loading slots and how many own slots."""
-    return slots.loadings.shape[-1], sum(value.shape[-1] for value in slots.own.values())
-
-
-def split_own(slots: FamilySlots, values: jax.Array) -> dict[str, jax.Array]:
-    """Values [..., own slot] as the family's parameters by name."""
-    out, at = {}, 0
-    for name in sorted(slots.own):
-        size = slots.own[name].shape[-1]
-        out[name] = values[..., at : at + size]
-        at += size
-    return out
-
-
 # ---- derivatives at every person and point ---------------------------------------------------------------------------
 
 
-def point_scores(family: Family, eta: jax.Array, xs: jax.Array, here: FamilySlots, y: jax.Array) -> jax.Array:
+def log_prob_of(family: Family, eta: jax.Array, here: FamilySlots, y: jax.Array) -> jax.Array:
+    """log p(y | eta) [..., item] with slots [..., item, slot] that broadcast against eta [..., item]."""
+    return family.log_prob(eta, here.read(family), y)
+
+
+def units(here: FamilySlots) -> list[FamilySlots]:
+    """For every slot the direction along it, of all items at once."""
+    zeros = jax.tree.map(jnp.zeros_like, here)
+    out = [zeros._replace(loadings=zeros.loadings.at[..., k].set(1)) for k in range(here.loadings.shape[-1])]
+    for name in sorted(here.own):
+        for k in range(here.own[name].shape[-1]):
+            out.append(zeros._replace(own={**zeros.own, name: zeros.own[name].at[..., k].set(1)}))
+    return out
+
+
+def point_scores(family: Family, xs: jax.Array, here: FamilySlots, y: jax.Array) -> jax.Array:
     """d log p(y | x) / d slot [person, point, item, slot].
 
-    eta [person, point, item]; xs [person or 1, point, item, loading slot]: x where the slots' factors are; here: slots
-    of the persons' group without a group axis; y [person, 1, item].
+    xs [person or 1, point, item, loading slot]: x where the slots' factors are; here: slots of the persons' group
+    without a group axis; y [person, 1, item].
     """
-    own = {name: value[None, None] for name, value in here.own.items()}
-
-    def log_prob(e: jax.Array, o: dict[str, jax.Array]) -> jax.Array:
-        return family.log_prob(e, o, y)
-
-    zeros = jax.tree.map(jnp.zeros_like, own)
-    slope = jax.jvp(lambda e: log_prob(e, own), (eta,), (jnp.ones_like(eta),))[1]
-    columns = []
-    for name in sorted(own):
-        for k in range(own[name].shape[-1]):
-            tangent = {**zeros, name: zeros[name].at[..., k].set(1)}
-            columns.append(jax.jvp(lambda o: log_prob(eta, o), (own,), (tangent,))[1])
-    loading = slope[..., None] * xs
-    return jnp.concatenate([loading, jnp.stack(columns, -1)], -1) if columns else loading
+    wide = jax.tree.map(lambda a: a[None, None], here)
+    n_loading = here.loadings.shape[-1]
+    eta = (xs * here.loadings).sum(-1)
+    eta = jnp.broadcast_to(eta, jnp.broadcast_shapes(eta.shape, y.shape))
+    slope = jax.jvp(lambda e: log_prob_of(family, e, wide, y), (eta,), (jnp.ones_like(eta),))[1]
+    columns = [slope * xs[..., k] for k in range(n_loading)]
+    direct = [jax.jvp(lambda s: log_prob_of(family, eta, s, y), (wide,), (unit,))[1] for unit in units(wide)]
+    if family.reads_slope:
+        columns = [a + b for a, b in zip(columns, direct[:n_loading], strict=True)]
+    return jnp.stack([*columns, *direct[n_loading:]], -1)
 
 
-def table_of(family: Family, eta: jax.Array, own: Mapping[str, jax.Array], n_categories: int) -> jax.Array:
-    """log P(y = k | x) [point, item, category] for eta [point, item] and own [item, ...]."""
-    given = {name: value[None] for name, value in own.items()}
-    each = [family.log_prob(eta, given, jnp.full((1, 1), k)) for k in range(n_categories)]
+def table_of(family: Family, eta: jax.Array, here: FamilySlots, n_categories: int) -> jax.Array:
+    """log P(y = k | x) [point, item, category] for eta [point, item] and slots without a group axis."""
+    own = jax.tree.map(lambda a: a[None], here).read(family)
+    each = [family.log_prob(eta, own, jnp.full((1, 1), k)) for k in range(n_categories)]
     return jnp.stack([jnp.broadcast_to(one, eta.shape) for one in each], -1)
 
 
@@ -128,20 +131,12 @@ def table_and_scores(
 
     xs [point, item, loading slot].
     """
-    eta = (xs * here.loadings).sum(-1)
 
-    def table(e: jax.Array, o: Mapping[str, jax.Array]) -> jax.Array:
-        return table_of(family, e, o, n_categories)
+    def table(slots: FamilySlots) -> jax.Array:
+        return table_of(family, (xs * slots.loadings).sum(-1), slots, n_categories)
 
-    value, slope = jax.jvp(lambda e: table(e, here.own), (eta,), (jnp.ones_like(eta),))
-    zeros = jax.tree.map(jnp.zeros_like, dict(here.own))
-    columns = []
-    for name in sorted(here.own):
-        for k in range(here.own[name].shape[-1]):
-            tangent = {**zeros, name: zeros[name].at[..., k].set(1)}
-            columns.append(jax.jvp(lambda o: table(eta, o), (dict(here.own),), (tangent,))[1])
-    loading = slope[..., None] * xs[:, :, None, :]
-    return value, jnp.concatenate([loading, *(c[..., None] for c in columns)], -1)
+    columns = [jax.jvp(table, (here,), (unit,))[1] for unit in units(here)]
+    return table(here), jnp.stack(columns, -1)
 
 
 def gathered(x: jax.Array, factor: Any) -> jax.Array:

@@ -1,10 +1,11 @@
-"""Scoring steps for likelihoods that are sums over persons: cross-products of scores far off, the information near by.
+"""Quasi-Newton steps for likelihoods that are sums over persons, begun at their cross-products of scores.
 
-Far from the maximum a step is (sum S S' + ridge)^-1 score (Berndt, Hall, Hall and Hausman 1974), which costs nothing
-beyond the score. Once the step is below one standard error the observed information is computed and kept; it is renewed
-where progress slows. Where there are few persons for the parameters the cross-products are no guide, and the
-information (or, where it is not positive definite, that of the complete data, which makes it an EM step) is used from
-the start. After convergence one more step computes the information at the maximum.
+The first steps are (sum S S')^-1 score (Berndt, Hall, Hall and Hausman 1974), which cost nothing beyond the score. From
+then on the matrix is updated by what gradients show of the curvature (BFGS: Nocedal and Wright 2006, eq. 6.19), because
+cross-products are a poor guide where the model is wrong or persons are few. Where there are very few persons for the
+parameters the observed information (or, where it is not positive definite, that of the complete data) takes their place
+at the start. After convergence one more step computes the observed information at the maximum; if the step it gives is
+not small either, it becomes the matrix and the search goes on.
 """
 
 from __future__ import annotations
@@ -18,21 +19,21 @@ import jax.numpy as jnp
 from jaxlatent.numerics.linalg import spd_solve
 from jaxlatent.numerics.newton import BAD_START, CONVERGED, RUNNING, STEP_LIMIT, STUCK
 
-NEAR = 1.0  # squared standard errors: from here on the observed information is used
+EARLY = 2  # accepted steps that follow the cross-products
+SHORTER = 0.25  # a refused step is tried again at this length
+PATIENCE, RESETS = 4, 4  # shorter steps before the matrix is renewed, renewals before the search gives up
 FINISHING = 5  # internal: converged, the information at the maximum is still to come
 
 
 class Options(NamedTuple):
     """tolerance of the decrement score' H^-1 score (squared standard errors); max_steps; slack of the objective that
-    counts as no rise; by_cross: cross-products are a guide; by_information: the information may be computed on the way;
-    finish: compute it at the end.
+    counts as no rise; by_cross: cross-products are a guide at the start; finish: the information is wanted at the end.
     """
 
     tolerance: Any
     max_steps: Any
     slack: Any
     by_cross: Any
-    by_information: Any
     finish: Any
 
 
@@ -44,9 +45,10 @@ class ScoringState(NamedTuple):
     aux: Any
     matrix: jax.Array
     direction: jax.Array
-    damping: jax.Array
     decrement: jax.Array
-    kept: jax.Array
+    accepted: jax.Array
+    refused: jax.Array  # in a row
+    resets: jax.Array
     steps: jax.Array
     code: jax.Array
 
@@ -62,12 +64,19 @@ class First(NamedTuple):
 
 def scoring_init(x: jax.Array, aux: Any) -> ScoringState:
     """The state before anything is evaluated: the first step stays at x."""
-    q, zero, inf = x.shape[0], jnp.zeros((), x.dtype), jnp.full((), jnp.inf, x.dtype)
-    eye, none = jnp.eye(q, dtype=x.dtype), jnp.zeros_like(x)
-    return ScoringState(
-        x, inf, none, eye, aux, eye, none, zero, inf, jnp.zeros((), bool),
-        jnp.full((), -1, jnp.int32), jnp.full((), RUNNING, jnp.int32),
-    )  # fmt: skip
+    q, inf = x.shape[0], jnp.full((), jnp.inf, x.dtype)
+    eye, none, count = jnp.eye(q, dtype=x.dtype), jnp.zeros_like(x), jnp.zeros((), jnp.int32)
+    return ScoringState(x, inf, none, eye, aux, eye, none, inf, count, count, count, count - 1, count + RUNNING)
+
+
+def bfgs(matrix: jax.Array, step: jax.Array, change: jax.Array) -> jax.Array:
+    """The matrix after a step and the change of the gradient; as it is where the curvature seen is not positive."""
+    moved = matrix @ step
+    seen, expected = change @ step, step @ moved
+    fine = (seen > 1e-4 * expected) & (expected > 0)
+    new = matrix - jnp.outer(moved, moved) / jnp.where(fine, expected, 1)
+    new = new + jnp.outer(change, change) / jnp.where(fine, seen, 1)
+    return jnp.where(fine, new, matrix)
 
 
 def scoring_step(
@@ -76,46 +85,46 @@ def scoring_step(
     s: ScoringState,
     options: Options,
 ) -> ScoringState:
-    """One step; refused where the objective rises beyond the slack or is not finite, and then the damping grows."""
+    """One step; refused where the objective rises beyond the slack or is not finite, and then tried again shorter."""
     start, finishing = s.steps < 0, s.code == FINISHING
-    x = s.x + s.direction
-    e = first(x, s.aux, start)
+    e = first(s.x + s.direction, s.aux, start)
     lower = start | finishing | (e.value <= s.value + options.slack * (1 + jnp.abs(s.value)))
     better = jnp.isfinite(e.value) & jnp.isfinite(e.gradient).all() & lower
-    keep = lambda new, old: jax.tree.map(lambda a, b: jnp.where(better, a, b), new, old)  # noqa: E731
-    x, value, gradient, cross = keep((x, e.value, e.gradient, e.cross), (s.x, s.value, s.gradient, s.cross))
-    aux = keep(e.aux, s.aux)
-    damping = jnp.where(better, jnp.where(s.damping < 1e-4, 0, s.damping / 10), jnp.maximum(10 * s.damping, 1e-2))
-    damping = jnp.where(start, 0, damping)
+    new = (s.x + s.direction, e.value, e.gradient, e.cross, e.aux)
+    old = (s.x, s.value, s.gradient, s.cross, s.aux)
+    x, value, gradient, cross, aux = jax.tree.map(lambda a, b: jnp.where(better, a, b), new, old)
+    accepted = s.accepted + better
+    refused = jnp.where(better, 0, s.refused + 1)
 
-    def scored(matrix: jax.Array) -> jax.Array:
-        ridge = damping * jnp.diag(jnp.diagonal(matrix))
-        return -spd_solve(matrix + ridge, gradient)
-
-    by_cross = options.by_cross & ~s.kept
-    matrix = jnp.where(by_cross, cross, s.matrix)
-    direction = scored(matrix)
-    after = -gradient @ direction
-    slow = ~better | (after > 0.05 * s.decrement)
-    far = ~jnp.isfinite(after) | (after > NEAR)
-    wanted = jnp.where(by_cross, ~far | ~jnp.isfinite(after), start | (slow & (after > options.tolerance)) | (s.damping > 0))
-    wanted = (wanted & options.by_information & ~finishing) | (finishing & options.finish)
+    early = options.by_cross & (accepted <= EARLY) & (s.resets == 0)
+    updated = jnp.where(better & ~start & ~finishing, bfgs(s.matrix, x - s.x, gradient - s.gradient), s.matrix)
+    matrix = jnp.where(early & better, cross, updated)
+    direction = jnp.where(better, -spd_solve(matrix, gradient), SHORTER * s.direction)
+    broken = ~jnp.isfinite(direction).all() | (refused >= PATIENCE)
+    renew = (broken | (start & ~options.by_cross)) & ~finishing | (finishing & options.finish)
 
     def renewed() -> tuple[jax.Array, jax.Array]:
         information, complete = second(x, aux)
-        tried = scored(information)
-        ok = jnp.isfinite(tried).all() & (-gradient @ tried >= 0) | finishing
-        return jax.lax.cond(ok, lambda: (information, tried), lambda: (complete, scored(complete)))
+        tried = -spd_solve(information, gradient)
+        ok = jnp.isfinite(tried).all() | finishing
+        return jax.lax.cond(ok, lambda: (information, tried), lambda: (complete, -spd_solve(complete, gradient)))
 
-    matrix, direction = jax.lax.cond(wanted, renewed, lambda: (matrix, direction))
-    kept = s.kept | wanted
+    matrix, direction = jax.lax.cond(renew, renewed, lambda: (matrix, direction))
+    resets = s.resets + (renew & ~finishing & ~start)
+    refused = jnp.where(renew, 0, refused)
     after = -gradient @ direction
-    done = better & (after < options.tolerance) & (damping < 1e-3) & ~start & ~finishing
-    steps = s.steps + jnp.where(finishing, 0, 1)
+    decrement = jnp.where(better | renew, after, s.decrement)
+    small = better & (after < options.tolerance) & ~start
+    further = finishing & options.finish & (after > 10 * options.tolerance) & (s.resets < RESETS)
+    steps = s.steps + 1
     code = jnp.where(steps >= options.max_steps, STEP_LIMIT, RUNNING)
-    code = jnp.where(damping > 1e8, STUCK, code)
-    code = jnp.where(done, FINISHING, code)
-    code = jnp.where(finishing, CONVERGED, code)
+    code = jnp.where(resets > RESETS, STUCK, code)
+    code = jnp.where(small & ~finishing, FINISHING, code)
+    code = jnp.where(finishing, jnp.where(further, RUNNING, CONVERGED), code)
     code = jnp.where(start & ~(better & jnp.isfinite(direction).all()), BAD_START, code).astype(jnp.int32)
-    direction = jnp.where(done | finishing | ~jnp.isfinite(direction).all(), 0, direction)
-    return ScoringState(x, value, gradient, cross, aux, matrix, direction, damping, after, kept, steps, code)
+    direction = jnp.where(code == RUNNING, direction, 0)
+    resets = (resets + further).astype(jnp.int32)
+    return ScoringState(
+        x, value, gradient, cross, aux, matrix, direction, decrement, accepted.astype(jnp.int32),
+        refused.astype(jnp.int32), resets, steps, code,
+    )  # fmt: skip

@@ -56,7 +56,7 @@ def _modes(form: Form, problem: Problem, free: jax.Array, modes: jax.Array, kind
         def log_lik(x: jax.Array) -> jax.Array:
             total = jnp.zeros(x.shape[0], x.dtype)
             for (family, _), at, slots in zip(form.measurement.groups, positions, group.slots, strict=True):
-                own = {name: v[None] for name, v in slots.own.items()}
+                own = jax.tree.map(lambda a: a[None], slots).read(family)
                 given = family.log_prob(eta_of(x, group.loadings, at), own, chunk.y[:, at])
                 total = total + jnp.where(chunk.seen[:, at], given, 0).sum(-1)
             return total
@@ -64,7 +64,7 @@ def _modes(form: Form, problem: Problem, free: jax.Array, modes: jax.Array, kind
         def information(x: jax.Array) -> jax.Array:
             total = jnp.zeros((x.shape[0], d, d), x.dtype)
             for (family, _), at, slots in zip(form.measurement.groups, positions, group.slots, strict=True):
-                own = {name: v[None] for name, v in slots.own.items()}
+                own = jax.tree.map(lambda a: a[None], slots).read(family)
                 rows = group.loadings[at]
                 weight = jnp.where(chunk.seen[:, at], family.information(eta_of(x, group.loadings, at), own), 0)
                 outer = (rows[:, :, None] * rows[:, None, :]).reshape(-1, d * d)
