@@ -20,6 +20,7 @@ from jaxlatent.measurement.family import Family
 from jaxlatent.measurement.item_types import ITEM_TYPES, ItemType, family_of
 from jaxlatent.measurement.measurement import Measurement
 from jaxlatent.sem import ModelWarning
+from jaxlatent.spec.item_start import anchor_items
 from jaxlatent.spec.item_table import Factors, Item, ItemTable, build_item_table, check_item_ties, factors_of
 
 if TYPE_CHECKING:
@@ -139,6 +140,9 @@ class IRT:
         coding = _coding(responses, types)
         _check_size(responses, factors)
         codes = coding.encode(responses.y)
+        if factors.exploratory:
+            anchors = anchor_items(responses.y, len(factors.factors))
+            factors = factors_of(self.factors, factors.items, self.covariates, anchors)
         _check_groups(codes, responses, coding, self.group_equal)
         items = [
             _item(name, type_name, given, k, codes[:, j])

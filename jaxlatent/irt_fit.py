@@ -13,6 +13,7 @@ from jaxlatent.inference.estimate import MESSAGES
 from jaxlatent.inference.marginal_fit import ItemData, ItemFitted
 from jaxlatent.numerics.rotation import Rotation, rotate
 from jaxlatent.results import item_tables as tables
+from jaxlatent.spec.item_start import exploratory_anchors
 from jaxlatent.results.item_scores import METHODS, mode_scores, posterior_moments
 
 if TYPE_CHECKING:
@@ -231,7 +232,6 @@ class ItemResponseFit:
 
 def _is_exploratory(fitted: ItemFitted) -> bool:
     """Whether every item may load on every factor but for the triangle that identifies the solution."""
-    d = len(fitted.table.factors)
     free = fitted.layout.index["loadings"][0] >= 0
     cov = fitted.layout.index["factor_cov"][0]
-    return bool(free[d - 1 :].all() and not np.triu(free[:d], 1).any() and (cov < 0).all())
+    return exploratory_anchors(free) is not None and bool((cov < 0).all())

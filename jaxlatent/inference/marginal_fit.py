@@ -239,7 +239,7 @@ def solver_options(form: Form, problem: Problem, q: int, n: int, engine: Margina
     """How the solver goes about it: cross-products where persons are many."""
     rows = float((problem.chunks.weight > 0).sum())
     cost = rows * len(problem.points.log_weight) * q**2
-    tolerance = engine.tolerance or (1e-7 if form.personal else 1e-10)
+    tolerance = engine.tolerance or (1e-5 if form.personal else 1e-10)
     slack = 1e-6 if form.personal else 1e-10
     by_cross = n >= PER_PARAMETER * q or cost > AFFORDABLE
     return Options(tolerance, MAX_STEPS, slack, by_cross, engine.se in ("observed", "sandwich"))

@@ -38,6 +38,19 @@ def principal_loadings(r: np.ndarray, d: int, rounds: int = 10) -> np.ndarray:
     return loadings
 
 
+def anchor_items(y: np.ndarray, d: int) -> list[int]:
+    """d items that span the factors best: the largest loading on each new direction, one after the other."""
+    rest = principal_loadings(correlations(y), d)
+    chosen: list[int] = []
+    for _ in range(d):
+        size = np.linalg.norm(rest, axis=1)
+        size[chosen] = -1
+        chosen.append(int(size.argmax()))
+        direction = rest[chosen[-1]] / max(np.linalg.norm(rest[chosen[-1]]), 1e-12)
+        rest = rest - np.outer(rest @ direction, direction)
+    return chosen
+
+
 def starting_free(table: ItemTable, start: np.ndarray, y: np.ndarray, shape: np.ndarray) -> np.ndarray:
     """The free vector to start from: loadings by factor analysis of y [person, item], intercepts to match margins.
 
@@ -81,8 +94,9 @@ def _loadings(table: ItemTable, r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     for row in table.rows:
         if row.matrix == "loadings":
             pattern[row.cell] |= bool(row.free) or row.fixed != 0
-    if d > 1 and (np.tril(pattern[:d, :d]) == pattern[:d, :d]).all() and pattern[d:].all():
-        standard = _triangular(principal_loadings(r, d))  # an exploratory model
+    anchors = exploratory_anchors(pattern)
+    if d > 1 and anchors is not None:
+        standard = _triangular(principal_loadings(r, d), anchors)
         cov = np.eye(d)
     else:
         standard, cov = np.zeros((n_items, d)), np.eye(d)
@@ -109,10 +123,24 @@ def _loadings(table: ItemTable, r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.where(pattern, sign * size, 0), cov
 
 
-def _triangular(loadings: np.ndarray) -> np.ndarray:
-    """The rotation in which the first rows are lower triangular, each factor's loadings with a positive sum."""
-    d = loadings.shape[1]
-    q, _ = np.linalg.qr(loadings[:d].T)
+def exploratory_anchors(pattern: np.ndarray) -> list[int] | None:
+    """The anchors of an exploratory pattern [item, factor], the k-th of which loads on the first k factors; else None."""
+    n_items, d = pattern.shape
+    count = pattern.sum(1)
+    anchors = []
+    for k in range(d - 1):
+        found = np.flatnonzero((count == k + 1) & pattern[:, : k + 1].all(1))
+        if len(found) != 1:
+            return None
+        anchors.append(int(found[0]))
+    full = np.flatnonzero(count == d)
+    return [*anchors, int(full[0])] if len(full) == n_items - d + 1 else None
+
+
+def _triangular(loadings: np.ndarray, anchors: list[int]) -> np.ndarray:
+    """The rotation in which the anchors' rows are lower triangular, each factor's loadings with a positive sum."""
+    q, _ = np.linalg.qr(loadings[anchors].T)
     out = loadings @ q
-    out[np.triu_indices(d, 1)] = 0
+    for k, j in enumerate(anchors):
+        out[j, k + 1 :] = 0
     return out * np.where(out.sum(0) < 0, -1.0, 1.0)

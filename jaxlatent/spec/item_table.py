@@ -140,10 +140,13 @@ class Factors:
     exploratory: bool = False
 
 
-def factors_of(given: int | str | object, items: Sequence[str], covariates: Sequence[str] = ()) -> Factors:
+def factors_of(
+    given: int | str | object, items: Sequence[str], covariates: Sequence[str] = (), anchors: Sequence[int] = ()
+) -> Factors:
     """A count, lavaan's syntax or a Q-matrix (items x factors) as one form.
 
-    items are the columns that could be items; a syntax or a named Q-matrix chooses among them.
+    items are the columns that could be items; a syntax or a named Q-matrix chooses among them. anchors: items that
+    identify an exploratory solution, the k-th of which loads on the first k factors only (the first items by default).
 
     Raises
     ------
@@ -154,7 +157,7 @@ def factors_of(given: int | str | object, items: Sequence[str], covariates: Sequ
     if isinstance(given, str):
         return _from_syntax(given, covariates)
     if isinstance(given, int | np.integer) and not isinstance(given, bool):
-        return _from_count(int(given), tuple(items), tuple(covariates))
+        return _from_count(int(given), tuple(items), tuple(covariates), anchors)
     return _from_q(given, tuple(items), tuple(covariates))
 
 
@@ -180,11 +183,12 @@ def _from_syntax(text: str, covariates: Sequence[str]) -> Factors:
     return Factors(parsed, items, tuple(table.latent), predictors + more, names)
 
 
-def _from_count(d: int, items: tuple[str, ...], covariates: tuple[str, ...]) -> Factors:
+def _from_count(d: int, items: tuple[str, ...], covariates: tuple[str, ...], anchors: Sequence[int] = ()) -> Factors:
     if d < 1 or d >= max(len(items), 2):
         raise ValueError(f"Expected from 1 to {max(len(items) - 1, 1)} factors for {len(items)} items; got {d}.")
     q = np.ones((len(items), d), bool)
-    q[np.triu_indices(min(len(items), d), 1)] = False  # identified: no loading above the diagonal, factors orthogonal
+    for k, j in enumerate(anchors or range(min(len(items), d))):  # identified by a triangle of zeros
+        q[j, k + 1 :] = False
     return _generated(q, items, tuple(f"F{k + 1}" for k in range(d)), covariates, orthogonal=True, exploratory=d > 1)
 
 
