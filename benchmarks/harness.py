@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import math
 import os
 import platform
+import shlex
 import statistics
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
@@ -14,6 +17,7 @@ from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any, NamedTuple
 
 SEED = 20240501
@@ -233,3 +237,51 @@ def as_markdown(title: str, command: str, head: dict[str, str], rows: Sequence[R
     missed = [f"- {row.benchmark.name}: {text}" for row in rows for text in row.misses]
     out += ["", "Every aim is met.", ""] if not missed else ["", "Aims that are missed:", "", *missed, ""]
     return "\n".join(out)
+
+
+# ---- the command ------------------------------------------------------------------------------------------------
+
+
+def _parser(module: str, about: str, rows: Sequence[Benchmark]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=about)
+    parser.add_argument("--check", action="store_true", help="end with 1 where a row misses an aim of time or accuracy")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write the table there, as Markdown")
+    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help=f"of {', '.join(b.name for b in rows)}")
+    parser.add_argument("--skip", nargs="+", default=[], metavar="NAME", help="rows to leave out; names may have *")
+    parser.add_argument("--repeat", type=_count, default=REPEAT, metavar="N", help="warm repetitions at most")
+    parser.add_argument("--seed", type=int, default=SEED, help="of everything random")
+    return parser
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a positive whole number; got {text!r}")
+    return int(text)
+
+
+def command(module: str, about: str, benchmarks: Sequence[Benchmark], argv: Sequence[str] | None) -> int:
+    """Parse, measure, print, and return the exit code of ``python -m <module>``."""
+    parser = _parser(module, about, benchmarks)
+    given = parser.parse_args(argv)
+    try:
+        chosen = select(benchmarks, given.only, given.skip)
+    except ValueError as error:
+        parser.error(str(error))
+    options = Options(given.repeat, given.seed)
+    head = header(options)
+    rows = run(chosen, options, say=lambda text: print(f"... {text}", file=sys.stderr, flush=True))
+    print(as_text(head, rows))
+    if given.markdown:
+        words = shlex.join(["python", "-m", module, *_without_file(argv)])
+        given.markdown.write_text(as_markdown("Benchmarks", words, head, rows), encoding="utf-8")
+    missed = [row for row in rows if row.misses]
+    for row in missed:
+        print(f"\n{row.benchmark.name} misses: {'; '.join(row.misses)}")
+    return int(given.check and bool(missed))
+
+
+def _without_file(argv: Sequence[str] | None) -> list[str]:
+    """The arguments without --markdown FILE, which says where a page lies and not how it was measured."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    at = next((k for k, word in enumerate(words) if word == "--markdown"), None)
+    return words if at is None else words[:at] + words[at + 2 :]

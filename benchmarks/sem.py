@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import json
-import shlex
 import sys
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -202,49 +199,9 @@ ROWS = (
 )
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.sem", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="end with 1 where a row misses an aim of time or accuracy")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write the table there, as Markdown")
-    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help=f"of {', '.join(b.name for b in ROWS)}")
-    parser.add_argument("--skip", nargs="+", default=[], metavar="NAME", help="rows to leave out; names may have *")
-    parser.add_argument("--repeat", type=_count, default=harness.REPEAT, metavar="N", help="warm repetitions at most")
-    parser.add_argument("--seed", type=int, default=harness.SEED, help="of everything random")
-    return parser
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a positive whole number; got {text!r}")
-    return int(text)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print, and return the exit code."""
-    parser = _parser()
-    given = parser.parse_args(argv)
-    try:
-        chosen = harness.select(ROWS, given.only, given.skip)
-    except ValueError as error:
-        parser.error(str(error))
-    options = Options(given.repeat, given.seed)
-    head = harness.header(options)
-    rows = harness.run(chosen, options, say=lambda text: print(f"... {text}", file=sys.stderr, flush=True))
-    print(harness.as_text(head, rows))
-    if given.markdown:
-        command = shlex.join(["python", "-m", "benchmarks.sem", *_without_file(argv)])
-        given.markdown.write_text(harness.as_markdown("Benchmarks", command, head, rows), encoding="utf-8")
-    missed = [row for row in rows if row.misses]
-    for row in missed:
-        print(f"\n{row.benchmark.name} misses: {'; '.join(row.misses)}")
-    return int(given.check and bool(missed))
-
-
-def _without_file(argv: Sequence[str] | None) -> list[str]:
-    """The arguments without --markdown FILE, which says where a page lies and not how it was measured."""
-    words = list(sys.argv[1:] if argv is None else argv)
-    at = next((k for k, word in enumerate(words) if word == "--markdown"), None)
-    return words if at is None else words[:at] + words[at + 2 :]
+    return harness.command("benchmarks.sem", __doc__ or "", ROWS, argv)
 
 
 if __name__ == "__main__":

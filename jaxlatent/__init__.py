@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from jaxlatent.batch import fit_batch
     from jaxlatent.cache import enable_compilation_cache
     from jaxlatent.compare import compare
     from jaxlatent.data import datasets
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from jaxlatent.integration.gauss_hermite import GaussHermite
     from jaxlatent.irt import IRT
     from jaxlatent.irt_fit import ItemResponseFit
-    from jaxlatent.sem import SEM, ModelWarning, fit_batch
+    from jaxlatent.sem import SEM, ModelWarning
     from jaxlatent.simulate import simulate
     from jaxlatent.spec.tokens import ModelSyntaxError
     from jaxlatent.storage import load
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 _WHERE = {
     "SEM": "sem",
     "ModelWarning": "sem",
-    "fit_batch": "sem",
+    "fit_batch": "batch",
     "Fit": "fit",
     "compare": "compare",
     "load": "storage",

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jaxlatent.diagnostics.difference_tests import difference
 from jaxlatent.fit import Fit
 from jaxlatent.inference.fitted import Fitted
+from jaxlatent.irt_fit import ItemResponseFit
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def compare(*fits: Fit, names: tuple[str, ...] | None = None) -> pd.DataFrame:
+def compare(*fits: Any, names: tuple[str, ...] | None = None) -> pd.DataFrame:
     """Models from the freest to the most restricted: df, AIC, BIC, chi-square, and each tested against the one before.
 
     Columns df, chisq, chisq_diff, df_diff, pvalue, aic, bic, rmsea_diff, cfi, rmsea, srmr. The difference test takes
@@ -26,17 +28,56 @@ def compare(*fits: Fit, names: tuple[str, ...] | None = None) -> pd.DataFrame:
 
     if len(fits) < 2:
         raise ValueError(f"Expected at least two fits to compare; got {len(fits)}.")
+    if all(isinstance(fit, ItemResponseFit) for fit in fits):
+        return _compare_items(fits, _names_of(names, len(fits)))
     for fit in fits:
         if not isinstance(fit, Fit):
             raise ValueError(f"Expected fits, one argument each; got {fit!r}.")
-    names = (names,) if isinstance(names, str) else names
-    names = names or tuple(f"model {k + 1}" for k in range(len(fits)))
-    if len(names) != len(fits):
-        raise ValueError(f"Expected {len(fits)} names; got {len(names)}.")
+    names = _names_of(names, len(fits))
     for name, fit in zip(names[1:], fits[1:], strict=True):
         _check_comparable(names[0], fits[0]._fitted, name, fit._fitted)
     order = sorted(range(len(fits)), key=lambda k: fits[k]._fitted.df)
     rows = [_row(fits[k], fits[order[i - 1]] if i else None) for i, k in enumerate(order)]
+    return pd.DataFrame(rows, index=[names[k] for k in order])
+
+
+def _names_of(names: tuple[str, ...] | str | None, n: int) -> tuple[str, ...]:
+    names = (names,) if isinstance(names, str) else names
+    names = names or tuple(f"model {k + 1}" for k in range(n))
+    if len(names) != n:
+        raise ValueError(f"Expected {n} names; got {len(names)}.")
+    return tuple(names)
+
+
+def _compare_items(fits: Sequence[ItemResponseFit], names: tuple[str, ...]) -> pd.DataFrame:
+    """Item response models from the most parameters to the fewest, each tested against the one before.
+
+    Columns npar, logl, aic, bic, chisq_diff, df_diff, pvalue (likelihood ratio; that they are nested is taken for granted).
+    """
+    import pandas as pd
+    from scipy.special import chdtrc
+
+    first = fits[0]._fitted
+    for name, fit in zip(names[1:], fits[1:], strict=True):
+        other = fit._fitted
+        if set(other.table.observed) != set(first.table.observed) or other.n_total != first.n_total:
+            raise ValueError(
+                f"{name!r} was fitted to other data than {names[0]!r}: their likelihoods cannot be compared."
+            )
+    order = sorted(range(len(fits)), key=lambda k: -fits[k]._fitted.n_parameters)
+    rows = []
+    for i, k in enumerate(order):
+        f = fits[k]._fitted
+        n, q = f.n_total, f.n_parameters
+        row = {"npar": q, "logl": f.log_likelihood, "aic": 2 * q - 2 * f.log_likelihood,
+               "bic": math.log(n) * q - 2 * f.log_likelihood}  # fmt: skip
+        row |= {"chisq_diff": math.nan, "df_diff": math.nan, "pvalue": math.nan}
+        if i:
+            before = fits[order[i - 1]]._fitted
+            stat, df = 2 * (before.log_likelihood - f.log_likelihood), before.n_parameters - q
+            row |= {"chisq_diff": stat, "df_diff": df}
+            row["pvalue"] = float(chdtrc(df, max(stat, 0))) if df > 0 else math.nan
+        rows.append(row)
     return pd.DataFrame(rows, index=[names[k] for k in order])
 
 

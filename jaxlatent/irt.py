@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +27,8 @@ from jaxlatent.spec.item_table import Factors, Item, ItemTable, build_item_table
 if TYPE_CHECKING:
     import pandas as pd
 
+    from jaxlatent.bound import BoundModel
+
 LOGITS = {"logit_guessing": "guessing", "logit_upper": "upper"}
 
 
@@ -44,7 +47,7 @@ class IRT:
     {"loadings": numpyro.distributions.LogNormal(0, 0.5), "logit_guessing": Normal(-1.5, 1)}; the fit is then the
     posterior mode. rotation: of an exploratory solution ("oblimin", "varimax", ...).
 
-    Raises ValueError naming the option where something is contradictory. Source: Bock and Aitkin (1981); Reckase (2009).
+    Raises ValueError naming the option where something is contradictory. Source: Bock and Aitkin (1981), Reckase (2009).
     """
 
     def __init__(
@@ -121,10 +124,10 @@ class IRT:
         p = self._prepare(data, group, weights, listwise=missing == "listwise")
         fitted = fit_items(
             p.table, p.measurement, p.coding, p.data, p.responses, engine, priors=p.priors, notes=p.notes, key=key,
-            progress=progress,
+            progress=progress, anchors=p.anchors,
         )  # fmt: skip
         fit = ItemResponseFit(self, fitted, 0.0)
-        if p.exploratory and self.rotation not in (None, "none"):
+        if p.anchors and self.rotation not in (None, "none"):
             fit = fit.rotate(self.rotation)
         fit.elapsed = time.perf_counter() - started
         for sentence in fit.warnings:
@@ -136,28 +139,16 @@ class IRT:
         factors, responses = self._read(data, group, weights)
         if listwise:
             responses = responses.listwise()
-        types = [self._type_of(name) for name in factors.items]
-        coding = _coding(responses, types)
+        coding = _coding(responses, [type_of(self, name) for name in factors.items])
         _check_size(responses, factors)
         codes = coding.encode(responses.y)
-        if factors.exploratory:
-            anchors = anchor_items(responses.y, len(factors.factors))
-            factors = factors_of(self.factors, factors.items, self.covariates, anchors)
+        anchors = anchor_items(responses.y, len(factors.factors)) if factors.exploratory else []
         _check_groups(codes, responses, coding, self.group_equal)
-        items = [
-            _item(name, type_name, given, k, codes[:, j])
-            for j, (name, (type_name, given), k) in enumerate(zip(factors.items, types, coding.n_categories, strict=True))
-        ]
-        table = build_item_table(
-            factors, items, groups=responses.group_labels, group_equal=self.group_equal, fixed=self.fixed,
-            constraints=self.constraints,
-        )  # fmt: skip
-        measurement = _measurement([_family(given, name, k) for (name, given), k in zip(types, coding.n_categories, strict=True)])
-        _check_simple(table, types)
-        item_data = ItemData(codes, responses.group, responses.weight, responses.covariates)
+        table, measurement = assemble(self, coding, responses.group_labels, anchors, codes)
+        data_ = ItemData(codes, responses.group, responses.weight, responses.covariates)
         notes = responses.notes + coding.notes
         return Prepared(
-            factors.exploratory, table, measurement, coding, item_data, responses, _priors(self.priors, table), notes
+            table, measurement, coding, data_, responses, _priors(self.priors, table), notes, tuple(anchors)
         )
 
     def _read(self, data: Any, group: str | None, weights: str | None) -> tuple[Factors, Responses]:
@@ -190,27 +181,56 @@ class IRT:
             data, factors.items, group=group, weights=weights, covariates=factors.covariates
         )
 
-    def _type_of(self, name: str) -> tuple[str, ItemType]:
-        given = self.item_type
-        if isinstance(given, Mapping):
-            if name not in given:
-                raise ValueError(f"item_type has no entry for the item {name!r}: give one for every item.")
-            given = given[name]
-        if isinstance(given, Family):
-            family = given
-            return type(family).__name__, ItemType(lambda n_categories: family)
-        return given, ITEM_TYPES[given]
+    def bind(self, data: Any, *, group: str | None = None, missing: str | None = None) -> BoundModel:
+        """The model with its data: .model (LatentVariableModel), .responses and .arrays, for inference elsewhere."""
+        from jaxlatent.bound import bind_items
+
+        return bind_items(self, self._prepare(data, group, None, listwise=missing == "listwise"))
 
 
+@dataclass(frozen=True)
 class Prepared:
     """A specification that has met its data, ready for an engine."""
 
-    def __init__(
-        self, exploratory: bool, table: ItemTable, measurement: Measurement, coding: Coding, data: ItemData,
-        responses: Responses, priors: Priors, notes: tuple[str, ...],
-    ) -> None:  # fmt: skip
-        self.exploratory, self.table, self.measurement, self.coding = exploratory, table, measurement, coding
-        self.data, self.responses, self.priors, self.notes = data, responses, priors, notes
+    table: ItemTable
+    measurement: Measurement
+    coding: Coding
+    data: ItemData
+    responses: Responses
+    priors: Priors
+    notes: tuple[str, ...]
+    anchors: tuple[int, ...]
+
+
+def assemble(
+    spec: IRT, coding: Coding, groups: Sequence[str], anchors: Sequence[int], codes: np.ndarray | None = None
+) -> tuple[ItemTable, Measurement]:
+    """Table and families of a specification for items with known categories; codes give starting values."""
+    factors = spec._syntax or factors_of(spec.factors, coding.names, spec.covariates, anchors)
+    types = [type_of(spec, name) for name in factors.items]
+    items = [
+        _item(name, kind, given, k, None if codes is None else codes[:, j])
+        for j, (name, (kind, given), k) in enumerate(zip(factors.items, types, coding.n_categories, strict=True))
+    ]
+    table = build_item_table(
+        factors, items, groups=groups, group_equal=spec.group_equal, fixed=spec.fixed, constraints=spec.constraints
+    )
+    families = [_family(given, kind, k) for (kind, given), k in zip(types, coding.n_categories, strict=True)]
+    _check_simple(table, types)
+    return table, _measurement(families)
+
+
+def type_of(spec: IRT, name: str) -> tuple[str, ItemType]:
+    """The name and facts of an item's type."""
+    given = spec.item_type
+    if isinstance(given, Mapping):
+        if name not in given:
+            raise ValueError(f"item_type has no entry for the item {name!r}: give one for every item.")
+        given = given[name]
+    if isinstance(given, Family):
+        family = given
+        return type(family).__name__, ItemType(lambda n_categories: family)
+    return given, ITEM_TYPES[given]
 
 
 def _check_types(given: Any) -> None:
@@ -247,11 +267,13 @@ def _coding(responses: Responses, types: Sequence[tuple[str, ItemType]]) -> Codi
     return coding
 
 
-def _item(name: str, type_name: str, given: ItemType, k: int, codes: np.ndarray) -> Item:
+def _item(name: str, type_name: str, given: ItemType, k: int, codes: np.ndarray | None) -> Item:
     try:
         family = _family(given, type_name, k)
     except ValueError as error:
         raise ValueError(f"The item {name!r}: {error}") from None
+    if codes is None:
+        return Item(name, type_name, k, given.slopes, given.variance_free, family.item_parameters(k))
     if family.categorical:
         seen = codes[codes >= 0].astype(int)
         observed = np.bincount(seen, minlength=k) / max(len(seen), 1)
@@ -272,8 +294,6 @@ def _measurement(families: Sequence[Family]) -> Measurement:
 
 
 def _columns(data: Responses, at: Sequence[int], names: tuple[str, ...]) -> Responses:
-    from dataclasses import replace
-
     return replace(data, y=data.y[:, list(at)], names=names).drop_empty_rows().check_columns()
 
 
@@ -281,7 +301,7 @@ def _check_size(responses: Responses, factors: Factors) -> None:
     n, j = responses.y.shape
     if j > 2 * n:
         raise ValueError(
-            f"Expected more persons than items; got {n} rows and {j} columns: are persons in columns? Transpose the data."
+            f"Expected more persons than items; got {n} rows and {j} columns: are persons in columns? Then transpose."
         )
     if n < 10:
         raise ValueError(f"Expected at least 10 persons; got {n}, too few for an item response model.")
@@ -307,7 +327,9 @@ def _check_groups(codes: np.ndarray, responses: Responses, coding: Coding, equal
 
 def _check_simple(table: ItemTable, types: Sequence[tuple[str, ItemType]]) -> None:
     for j, (name, given) in enumerate(types):
-        loads = [r for r in table.rows if r.matrix == "loadings" and r.cell[0] == j and r.group == 1 and (r.free or r.fixed)]
+        loads = [
+            r for r in table.rows if r.matrix == "loadings" and r.cell[0] == j and r.group == 1 and (r.free or r.fixed)
+        ]
         if given.simple and len(loads) != 1:
             raise ValueError(
                 f"The item {table.items[j].name!r} of type {name!r} depends on {len(loads)} factors; expected one."
@@ -326,3 +348,31 @@ def _priors(given: Mapping[str, Any], table: ItemTable) -> Priors:
             raise ValueError(f"Expected a NumPyro distribution for priors[{name!r}]; got {distribution!r}.")
         cells.append(CellPrior(matrix, distribution, "logit" if name in LOGITS else "natural"))
     return Priors(tuple(cells))
+
+
+def fit_irt_batch(model: IRT, stacked: Any, engine: Any = None) -> Any:
+    """Estimates of one item response model for many data sets: see fit_batch."""
+    from jaxlatent.inference.item_batch import fit_item_stack
+
+    engine = MarginalML() if engine is None else engine
+    if not isinstance(engine, MarginalML):
+        raise ValueError(f"Expected MarginalML(...) as the engine of an item response model; got {engine!r}.")
+    if model.covariates:
+        raise ValueError("fit_batch takes item response models without covariates.")
+    if is_named(stacked) or isinstance(stacked, str):
+        raise ValueError("Expected several data sets, as an array [data set, person, item] or frames; got one.")
+    frames = list(stacked)
+    names = [column_names(frame, ()) if is_named(frame) else None for frame in frames[:1]]
+    try:
+        stack = np.stack([np.asarray(frame, dtype=float) for frame in frames])
+    except (TypeError, ValueError):
+        raise ValueError("Expected data sets of numbers with the same number of rows and columns.") from None
+    if stack.ndim != 3 or not stack.size:
+        raise ValueError(f"Expected a stack [data set, person, item]; got shape {stack.shape}.")
+    whole = stack.reshape(-1, stack.shape[2])
+    given = whole if not names or names[0] is None else dict(zip(names[0], whole.T, strict=True))
+    p = model._prepare(given, None, None)
+    at = [list(p.table.observed).index(name) for name in p.coding.names]
+    if names and names[0] is not None:
+        at = [names[0].index(name) for name in p.table.observed]
+    return fit_item_stack(p.table, p.measurement, p.coding, stack[:, :, at], engine, p.priors)

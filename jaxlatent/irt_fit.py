@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,8 +14,9 @@ from jaxlatent.inference.estimate import MESSAGES
 from jaxlatent.inference.marginal_fit import ItemData, ItemFitted
 from jaxlatent.numerics.rotation import Rotation, rotate
 from jaxlatent.results import item_tables as tables
-from jaxlatent.spec.item_start import exploratory_anchors
 from jaxlatent.results.item_scores import METHODS, mode_scores, posterior_moments
+from jaxlatent.results.item_simulation import simulate_items
+from jaxlatent.spec.item_start import exploratory_anchors
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -187,10 +189,8 @@ class ItemResponseFit:
                 raise ValueError("This fit holds no rows (it was saved without its data): pass data.")
             return f.data, f.responses.index
         names = f.table.observed
-        group = f.responses.group_name if f.responses is not None else None
-        source = Responses.for_scoring(
-            data, names, group=group, labels=f.table.groups, covariates=f.table.covariates
-        )
+        group = f.group_name
+        source = Responses.for_scoring(data, names, group=group, labels=f.table.groups, covariates=f.table.covariates)
         codes = f.coding.encode(source.y)
         return ItemData(codes, source.group, None, source.covariates), source.index
 
@@ -223,6 +223,16 @@ class ItemResponseFit:
             t = self._rotation.rotation
             values, cov = values @ t, t.T @ cov @ t
         return values, np.sqrt(np.maximum(np.diagonal(cov, axis1=-2, axis2=-1), 0))
+
+    def simulate(self, n: int, key: int = 0) -> pd.DataFrame:
+        """n persons (per group) drawn from the fitted model, with the items' raw categories."""
+        return simulate_items(self._fitted, n, key)
+
+    def save(self, path: str | Path, *, include_data: bool = False) -> Path:
+        """Write a .latent file (a zip of JSON and arrays, no pickle); the data only if asked for."""
+        from jaxlatent.storage import save
+
+        return save(self, Path(path), include_data=include_data)
 
     def transform(self, data: Any) -> Any:
         """EAP scores of data: a frame for a frame, an array for an array."""

@@ -229,18 +229,10 @@ def _engine(engine: Any) -> ML | LeastSquares:
     return engine
 
 
-def fit_batch(model: SEM, stacked: Any, engine: Any = None) -> Any:
-    """Fit one model to many data sets in one compiled call: simulation studies, sensitivity analyses.
-
-    stacked: array [data set, person, variable] with the model's observed variables in order, or a sequence of frames
-    with the same number of rows. Returns an Estimate with a leading axis: free [B, n_free], vcov [B, n_free, n_free]
-    (expected information), log_likelihood [B], code [B] (1: converged), steps [B], statistics (value, chisq).
-    Raises ValueError for missing values, several groups, or engines other than ML and ULS.
-    """
+def fit_sem_batch(model: SEM, stacked: Any, engine: Any = None) -> Any:
+    """Estimates of one structural equation model for many data sets: see fit_batch."""
     from jaxlatent.inference.batch import fit_stack
 
-    if not isinstance(model, SEM):
-        raise ValueError(f"Expected model to be a SEM; got {model!r}.")
     table = model.table()
     check_size(table)
     return fit_stack(table, _stack(table, stacked), engine and _engine(engine))

@@ -21,6 +21,9 @@ from jaxlatent.inference.estimate import MESSAGES, Estimate
 from jaxlatent.inference.fitted import Fitted
 from jaxlatent.inference.fitting import moment_layout
 from jaxlatent.inference.settings import ML, LeastSquares
+from jaxlatent.irt_fit import ItemResponseFit
+from jaxlatent.item_storage import KIND as ITEM_KIND
+from jaxlatent.item_storage import item_arrays, item_fit_of, item_manifest
 from jaxlatent.sem import SEM
 from jaxlatent.spec.layout import places
 
@@ -28,12 +31,34 @@ FORMAT = 1
 KIND = "jaxlatent fit"
 
 
-def save(fit: Fit, path: Path, *, include_data: bool = False) -> Path:
+def save(fit: Any, path: Path, *, include_data: bool = False) -> Path:
     """Write a fit; a half-written file never takes the place of a good one."""
     if path.is_dir():
         raise IsADirectoryError(21, "Expected a file to write the fit to, but this is a folder", str(path))
     if not path.parent.is_dir():
         raise FileNotFoundError(2, "No such folder to write the fit to", str(path.parent))
+    if isinstance(fit, ItemResponseFit):
+        if include_data and fit._fitted.responses is None:
+            raise ValueError("This fit holds no rows, so include_data=True has nothing to save: leave it out.")
+        arrays, manifest = item_arrays(fit, include_data), _head(ITEM_KIND) | item_manifest(fit)
+    else:
+        arrays, manifest = _arrays(fit, include_data), _head(KIND) | _manifest(fit)
+    buffer = io.BytesIO()
+    plain: dict[str, Any] = {name: _plain(a) for name, a in arrays.items()}
+    np.savez_compressed(buffer, **plain)
+    part = path.with_name(path.name + ".part")
+    try:
+        with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("manifest.json", json.dumps(manifest, indent=1))
+            archive.writestr("arrays.npz", buffer.getvalue())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path
+
+
+def _arrays(fit: Fit, include_data: bool) -> dict[str, Any]:
+    """Everything of a structural equation model's fit that is an array."""
     if include_data and fit._fitted.data is None:
         raise ValueError("This fit holds no rows, so include_data=True has nothing to save: leave it out.")
     f = fit._fitted
@@ -54,18 +79,13 @@ def save(fit: Fit, path: Path, *, include_data: bool = False) -> Path:
     if include_data and f.data is not None:
         arrays |= {"y": f.data.y, "group": f.data.group, "index": f.data.index}
         arrays |= {n: a for n, a in (("weight", f.data.weight), ("cluster", f.data.cluster)) if a is not None}
-    buffer = io.BytesIO()
-    plain: dict[str, Any] = {name: _plain(a) for name, a in arrays.items()}
-    np.savez_compressed(buffer, **plain)
-    part = path.with_name(path.name + ".part")
-    try:
-        with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
-            archive.writestr("manifest.json", json.dumps(_manifest(fit), indent=1))
-            archive.writestr("arrays.npz", buffer.getvalue())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-    return path
+    return arrays
+
+
+def _head(kind: str) -> dict[str, Any]:
+    from jaxlatent import __version__
+
+    return {"kind": kind, "format": FORMAT, "version": __version__}
 
 
 def _plain(array: Any) -> np.ndarray:
@@ -75,17 +95,12 @@ def _plain(array: Any) -> np.ndarray:
 
 
 def _manifest(fit: Fit) -> dict[str, Any]:
-    from jaxlatent import __version__
-
     f = fit._fitted
     engine = asdict(f.engine)
     if isinstance(f.engine, LeastSquares) and not isinstance(f.engine.weight, str):
         engine["weight"] = None
     finite = lambda x: None if math.isnan(x) else x  # noqa: E731
     return {
-        "kind": KIND,
-        "format": FORMAT,
-        "version": __version__,
         "syntax": fit.spec.syntax,
         "options": fit.spec.options | {"mean_structure": fit.spec.mean_structure},
         "means": f.table.mean_structure,
@@ -105,7 +120,7 @@ def _manifest(fit: Fit) -> dict[str, Any]:
     }
 
 
-def load(path: str | Path, objects: dict[str, Any] | None = None) -> Fit:
+def load(path: str | Path, objects: dict[str, Any] | None = None) -> Any:
     """Read a fit written by Fit.save.
 
     objects: networks and item types by name, for fits that have them. Raises FileNotFoundError, or ValueError naming
@@ -120,6 +135,8 @@ def load(path: str | Path, objects: dict[str, Any] | None = None) -> Fit:
         raise ValueError(f"Expected a .latent file; {path} is a folder.")
     manifest, arrays = _read(path)
     try:
+        if manifest["kind"] == ITEM_KIND:
+            return item_fit_of(manifest, arrays, objects or {})
         fit = _assemble(manifest, arrays)
         _check_shapes(fit._fitted, arrays)
     except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
@@ -184,7 +201,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
                 arrays = {name: found[name] for name in found.files}
     except (zipfile.BadZipFile, zlib.error, KeyError, ValueError, OSError, EOFError, NotImplementedError) as error:
         raise ValueError(f"{path} is damaged or not a file that Fit.save wrote ({error}).") from None
-    if not isinstance(manifest, dict) or manifest.get("kind") != KIND:
+    if not isinstance(manifest, dict) or manifest.get("kind") not in (KIND, ITEM_KIND):
         raise ValueError(f"{path} is not a fit saved by jaxlatent.")
     written = manifest.get("format")
     if not isinstance(written, int):

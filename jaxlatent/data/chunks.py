@@ -65,8 +65,8 @@ def chunks_of(
         out.weight[at], out.design[at] = weights[rows], design[rows]
         places[rows] = at
         start += per_group[g] * size
-    shaped = [a.reshape(total, size, *a.shape[1:]) for a in (out.y, out.seen, out.weight)]
-    return Chunks(*shaped, out.group, out.design.reshape(total, size, -1)), places
+    y, seen, weight = (a.reshape(total, size, *a.shape[1:]) for a in (out.y, out.seen, out.weight))
+    return Chunks(y, seen, weight, out.group, out.design.reshape(total, size, -1)), places
 
 
 def collapsed(

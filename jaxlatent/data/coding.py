@@ -50,7 +50,7 @@ class Coding:
                 row, value = int(np.flatnonzero(seen)[wrong][0]) + 1, column[seen][wrong][0]
                 there = ", ".join(f"{v:g}" for v in values)
                 raise ValueError(
-                    f"The item {name!r} has the value {value:g} in row {row}, which is none of its categories ({there})."
+                    f"The item {name!r} has the value {value:g} in row {row}, none of its categories ({there})."
                 )
             out[seen, j] = at
         return out

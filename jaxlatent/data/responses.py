@@ -283,8 +283,8 @@ def _covariates(data: Any, covariates: Sequence[str], constant: bool = False) ->
         bad = ~np.isfinite(column)
         if bad.any():
             raise ValueError(
-                f"The covariate {name!r} is missing or infinite in {bad.sum()} row(s), first in row {_first(bad)}: remove"
-                " these rows."
+                f"The covariate {name!r} is missing or infinite in {bad.sum()} row(s), first in row {_first(bad)}:"
+                " remove these rows."
             )
         if not constant and np.ptp(column) == 0:
             raise ValueError(f"The covariate {name!r} is constant (always {column[0]:g}): remove it.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -15,10 +14,17 @@ from jaxlatent.data.chunks import Chunks, chunks_of, collapsed
 from jaxlatent.data.coding import Coding
 from jaxlatent.data.responses import Responses
 from jaxlatent.inference.estimate import Estimate
-from jaxlatent.inference.marginal_engine import Marginal, MarginalProblem, finish_steps, one_step, run_marginal, scores_of_persons, start_steps
+from jaxlatent.inference.marginal_engine import (
+    Marginal,
+    MarginalProblem,
+    finish_steps,
+    one_step,
+    run_marginal,
+    start_steps,
+)
 from jaxlatent.inference.priors import Priors
 from jaxlatent.inference.settings import MarginalML
-from jaxlatent.integration.adaptive import AdaptiveGaussHermite, ImportanceSampling, Laplace, QuasiMonteCarlo
+from jaxlatent.integration.adaptive import AdaptiveGaussHermite, ImportanceSampling, Laplace
 from jaxlatent.integration.gauss_hermite import GaussHermite
 from jaxlatent.measurement.measurement import Measurement
 from jaxlatent.models.marginal import Form, Points, Problem
@@ -123,6 +129,10 @@ class ItemFitted:
     log_likelihood: float
     notes: tuple[str, ...] = ()
     key: int = 0
+    anchors: tuple[int, ...] = ()  # items that identify an exploratory solution
+    n_saved: float | None = None  # of a fit that was read from a file, like the two that follow
+    group_name: str | None = None
+    vcov_saved: np.ndarray | None = None
     cache: dict = field(default_factory=dict)
 
     @property
@@ -136,6 +146,8 @@ class ItemFitted:
     @property
     def n_total(self) -> float:
         """Persons, or the sum of their weights."""
+        if self.n_saved is not None:
+            return self.n_saved
         return float(len(self.data.codes) if self.data.weight is None else self.data.weight.sum())
 
     @property
@@ -166,7 +178,7 @@ class ItemFitted:
     @cached_property
     def vcov(self) -> np.ndarray | None:
         """Covariance matrix of the free vector by the engine's kind of standard errors, or None."""
-        return covariance(self)
+        return self.vcov_saved if self.vcov_saved is not None else covariance(self)
 
 
 def reduction(table: ItemTable) -> tuple[np.ndarray, np.ndarray]:
@@ -188,6 +200,7 @@ def fit_items(
     key: int = 0,
     progress: bool | None = None,
     start: np.ndarray | None = None,
+    anchors: Sequence[int] = (),
 ) -> ItemFitted:
     """Maximum marginal likelihood (the posterior mode where there are priors)."""
     priors = priors or Priors()
@@ -206,7 +219,8 @@ def fit_items(
         estimate = jax.tree.map(np.asarray, estimate)
     return ItemFitted(
         table, replace(layout, start=start), measurement, coding, data, responses, engine, rule, why, priors, estimate,
-        float(estimate.log_likelihood), tuple(notes), key,
+        float(estimate.log_likelihood), tuple(notes), key, tuple(anchors), None,
+        None if responses is None else responses.group_name,
     )  # fmt: skip
 
 
@@ -257,7 +271,9 @@ def starting_values(table: ItemTable, layout: Layout, data: ItemData, measuremen
     return starting_free(table, layout.start, sample, ordered)
 
 
-def persons_of(fitted: ItemFitted, data: ItemData | None = None, rule: Any = None) -> tuple[Form, Problem, np.ndarray, np.ndarray]:
+def persons_of(
+    fitted: ItemFitted, data: ItemData | None = None, rule: Any = None
+) -> tuple[Form, Problem, np.ndarray, np.ndarray]:
     """The likelihood's arrays for all persons (no patterns), for scores and log-likelihoods."""
     rule = rule or fitted.rule
     form = form_of(fitted.measurement, fitted.coding, rule)

@@ -22,13 +22,13 @@ from jaxlatent.integration.standard_points import (
     sobol,
 )
 from jaxlatent.numerics.small_cholesky import backward, cells_of, cholesky_cells, forward, log_diagonal
+from jaxlatent.numerics.types import Array
 
 NEWTON_STEPS = 20
-_NOTHING: dict[str, Any] = {"data_fields": (), "meta_fields": ("n",)}
 
 
 def around_modes(
-    model: PointModel, params: Params, data: Arrays, z: jax.Array, log_weight: jax.Array
+    model: PointModel, params: Params, data: Arrays, z: Array, log_weight: Array
 ) -> tuple[jax.Array, jax.Array]:
     """x = mode + L'^-1 z [point, person, D] and log w - log q, L L' the curvature of log p(y, x) at the mode."""
     latent = model.latent_distribution(params, data)
@@ -66,7 +66,7 @@ def _check(n: int) -> None:
         raise ValueError(f"Expected at least 1 point; got n = {n!r}.")
 
 
-@partial(jax.tree_util.register_dataclass, **_NOTHING)
+@partial(jax.tree_util.register_dataclass, data_fields=(), meta_fields=("n",))
 @dataclass(frozen=True)
 class AdaptiveGaussHermite(PointRule):
     """n Gauss-Hermite nodes per latent variable around each person's posterior mode, scaled by the curvature there.
@@ -92,7 +92,7 @@ class AdaptiveGaussHermite(PointRule):
 @partial(jax.tree_util.register_dataclass, data_fields=(), meta_fields=())
 @dataclass(frozen=True)
 class Laplace(PointRule):
-    """Laplace's method: one point, the mode, with the volume of the normal curve through it (Tierney and Kadane 1986)."""
+    """Laplace's method: one point, the mode, with the volume of the normal curve there (Tierney and Kadane 1986)."""
 
     def standard(self, n_latent: int, shape: tuple[int, ...], dtype: str, key: int) -> StandardPoints:
         """The mode itself."""
@@ -134,7 +134,7 @@ class ImportanceSampling(PointRule):
         return around_modes(model, params, data, z, equal_weights(self.n))
 
 
-@partial(jax.tree_util.register_dataclass, **_NOTHING)
+@partial(jax.tree_util.register_dataclass, data_fields=(), meta_fields=("n",))
 @dataclass(frozen=True)
 class QuasiMonteCarlo(PointRule):
     """n Sobol points of the prior, the same for all persons: for more latent variables than a grid can take."""

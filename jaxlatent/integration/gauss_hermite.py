@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlatent.data.arrays import Arrays
-from jaxlatent.integration.standard_points import StandardPoints
 from jaxlatent.integration.rule import Params, PointModel, PointRule
+from jaxlatent.integration.standard_points import StandardPoints
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=(), meta_fields=("n",))

@@ -61,7 +61,8 @@ class Form:
 
 class Points(NamedTuple):
     """Standardised points z [..., point, factor] and their log-weights [point]; personal: z [chunk or 1, person or 1,
-    point, factor]."""
+    point, factor].
+    """
 
     z: Array
     log_weight: Array
@@ -87,7 +88,7 @@ class Evaluation(NamedTuple):
     modes: jax.Array
 
 
-# ---- the latent part --------------------------------------------------------------------------------------------------
+# ---- the latent part ----------------------------------------------------------------------------------------------
 
 
 class Prior(NamedTuple):
@@ -144,14 +145,11 @@ def log_prior(prior: Prior, x: jax.Array, design: jax.Array) -> jax.Array:
     quadratic = ((flat @ prior.precision) * flat).sum(-1).reshape(x.shape[:-1])
     shift = design @ prior.linear.T
     constant = prior.log_det - d * LOG_2_PI - ((design @ prior.square) * design).sum(-1)
-    if x.shape[0] == 1:
-        cross = shift @ x[0].T
-    else:
-        cross = (x * shift[:, None, :]).sum(-1)
+    cross = shift @ x[0].T if x.shape[0] == 1 else (x * shift[:, None, :]).sum(-1)
     return cross - quadratic / 2 + constant[:, None] / 2
 
 
-# ---- points -----------------------------------------------------------------------------------------------------------
+# ---- points -------------------------------------------------------------------------------------------------------
 
 
 class Located(NamedTuple):
@@ -200,13 +198,13 @@ def posterior_mode(
             eta = x @ rows.T
 
             def slope(e: jax.Array, own: Any = own, family: Any = family, at: Any = at) -> jax.Array:
-                return jax.jvp(lambda v: family.log_prob(v, own, y[:, at]), (e,), (jnp.ones_like(e),))[1]
+                return jax.grad(lambda v: family.log_prob(v, own, y[:, at]).sum())(e)
 
             first, second = jax.jvp(slope, (eta,), (jnp.ones_like(eta),))
-            first, second = (jnp.where(seen[:, at], v, 0) for v in (first, second))
-            gradient = gradient + first @ rows
+            gradient = gradient + jnp.where(seen[:, at], first, 0) @ rows
             outer = (rows[:, :, None] * rows[:, None, :]).reshape(-1, d * d)
-            curvature = curvature + (jnp.maximum(-second, 0) @ outer).reshape(-1, d, d)
+            bend = jnp.where(seen[:, at], jnp.maximum(-second, 0), 0)
+            curvature = curvature + (bend @ outer).reshape(-1, d, d)
         return gradient, jnp.broadcast_to(curvature, (*x.shape, d))
 
     def newton(_: Any, x: jax.Array) -> jax.Array:
@@ -241,7 +239,7 @@ def jackknifed(w: jax.Array) -> jax.Array:
     return w * (n - (n - 1) / n * (inverse.sum(-1, keepdims=True) - inverse))
 
 
-# ---- one chunk --------------------------------------------------------------------------------------------------------
+# ---- one chunk ----------------------------------------------------------------------------------------------------
 
 
 class Chunk(NamedTuple):
@@ -254,7 +252,7 @@ class Chunk(NamedTuple):
 
 
 class Posterior(NamedTuple):
-    """log p(y) [person], weights of the points [person, point], scores by family [person, item, slot], features of x."""
+    """log p(y) [person], weights of points [person, point], scores by family [person, item, slot], features of x."""
 
     log_marginal: jax.Array
     weight: jax.Array
@@ -301,7 +299,7 @@ def _direct(
 
 
 class Table(NamedTuple):
-    """A categorical family at the points of a group: log P [point, item x category], derivatives by slots [point, ...]."""
+    """A categorical family at a group's points: log P [point, item x category], derivatives by slots [point, ...]."""
 
     log_prob: jax.Array
     scores: jax.Array
@@ -363,7 +361,7 @@ def posterior(
     return Posterior(log_marginal, w, [found[f] for f in range(len(tables))], features(xx, mean_x, chunk.design))
 
 
-# ---- all persons ------------------------------------------------------------------------------------------------------
+# ---- all persons --------------------------------------------------------------------------------------------------
 
 
 class Setting(NamedTuple):
@@ -373,7 +371,7 @@ class Setting(NamedTuple):
     slots: list[FamilySlots]
     prior: Prior
     shared: Located | None
-    tables: list[list[Table]] | None
+    tables: list[Table | None] | None
     slot_jacobians: list[jax.Array]  # [group, item x slot, free]
     prior_jacobian: jax.Array  # [group, feature, free]
 
@@ -385,16 +383,18 @@ def setting(form: Form, problem: Problem, free: jax.Array, dtype: Any) -> Settin
     by_group = [j.reshape(*j.shape[:1], -1, j.shape[-1]) for j in
                 slot_jacobians(form.measurement, problem.slots, problem.layout, free)]  # fmt: skip
     prior_jacobian = jax.jacfwd(lambda f: prior_vector(problem.layout.unpack(f)))(free)
-    loadings, slots, prior = cast((params["loadings"], family_slots(form.measurement, problem.slots, params), prior_of(params)))
+    loadings, slots, prior = cast(
+        (params["loadings"], family_slots(form.measurement, problem.slots, params), prior_of(params))
+    )
     shared = tables = None
     if not form.personal:
         shared = cast(shared_points(problem, params))
         n_groups = loadings.shape[0]
-        every = [
-            _tables(form, problem.slots, _group(loadings, slots, prior, g), shared.x[g]) for g in range(n_groups)
-        ]
+        every = [_tables(form, problem.slots, _group(loadings, slots, prior, g), shared.x[g]) for g in range(n_groups)]
         tables = [
-            None if every[0][f] is None else jax.tree.map(lambda *a: jnp.stack(a), *(every[g][f] for g in range(n_groups)))
+            None
+            if every[0][f] is None
+            else jax.tree.map(lambda *a: jnp.stack(a), *(every[g][f] for g in range(n_groups)))
             for f in range(len(slots))
         ]
     return Setting(loadings, slots, prior, shared, tables, cast(by_group), cast(prior_jacobian))
@@ -465,7 +465,9 @@ def evaluate(form: Form, problem: Problem, free: jax.Array, modes: jax.Array, st
     return Evaluation(value, gradient, cross, modes)
 
 
-def person_scores(form: Form, problem: Problem, free: jax.Array, modes: jax.Array, steps: Any = 2) -> tuple[jax.Array, jax.Array]:
+def person_scores(
+    form: Form, problem: Problem, free: jax.Array, modes: jax.Array, steps: Any = 2
+) -> tuple[jax.Array, jax.Array]:
     """log p(y_i) [chunk, person] and S_i [chunk, person, free]."""
     here = setting(form, problem, free, modes.dtype)
 

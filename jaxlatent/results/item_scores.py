@@ -10,12 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlatent.inference.marginal_fit import ItemData, ItemFitted, pattern_data, persons_of, problem_of, form_of
-from jaxlatent.integration.adaptive import AdaptiveGaussHermite, ImportanceSampling
-from jaxlatent.models.marginal import Form, PersonMoments, Problem, located, person_moments, inputs_of, setting
+from jaxlatent.inference.marginal_fit import ItemData, ItemFitted, form_of, pattern_data, problem_of
+from jaxlatent.models.marginal import Form, PersonMoments, Problem, inputs_of, located, person_moments, setting
 from jaxlatent.models.slots import eta_of, family_positions
-from jaxlatent.numerics.linalg import spd_inverse
-from jaxlatent.numerics.small_cholesky import backward, cells_of, cholesky_cells, forward
+from jaxlatent.numerics.small_cholesky import backward, cells_of, cholesky_cells, forward, log_diagonal
 from jaxlatent.numerics.types import Array
 
 METHODS = ("eap", "map", "ml", "wle", "eapsum")
@@ -73,7 +71,7 @@ def _modes(form: Form, problem: Problem, free: jax.Array, modes: jax.Array, kind
 
         def log_det(x: jax.Array) -> jax.Array:
             lower = cholesky_cells(cells_of(information(x) + 1e-12 * jnp.eye(d, dtype=x.dtype)))
-            return sum(jnp.log(row[-1]) for row in lower)
+            return log_diagonal(lower)
 
         def objective(x: jax.Array) -> jax.Array:
             value = log_lik(x)
@@ -108,7 +106,9 @@ def _modes(form: Form, problem: Problem, free: jax.Array, modes: jax.Array, kind
         x = jax.lax.fori_loop(0, MODE_STEPS, newton, jnp.zeros_like(each.modes))
         if kind == "map":
             return x, curvature(x)
-        return x, jax.lax.cond(True, lambda: information(x) if kind == "wle" else curvature_of(log_lik, x, d), lambda: information(x))
+        return x, jax.lax.cond(
+            True, lambda: information(x) if kind == "wle" else curvature_of(log_lik, x, d), lambda: information(x)
+        )
 
     return jax.lax.map(one, inputs_of(replace(form, personal=False), problem, modes))
 

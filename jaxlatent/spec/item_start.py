@@ -59,13 +59,13 @@ def starting_free(table: ItemTable, start: np.ndarray, y: np.ndarray, shape: np.
     free = start.copy()
     r = correlations(y)
     loadings, cov = _loadings(table, r)
-    given: dict[tuple[int, int], float] = {}
+    given: dict[tuple[int, ...], float] = {}
     for row in table.rows:
         if row.matrix == "loadings" and row.group == 1:
             given[row.cell] = loadings[row.cell] if row.free else row.fixed
     total = np.zeros(len(table.items))
-    for (j, k), value in given.items():
-        total[j] += value**2
+    for cell, value in given.items():
+        total[cell[0]] += value**2
     widen = np.sqrt(1 + total / LOGISTIC**2)
     shared: dict[int, list[float]] = {}
     for row in table.rows:

@@ -465,7 +465,9 @@ def _fixed_value(fixed: Mapping[str, object], matrix: str, item: str) -> float |
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not np.isfinite(value):
-        raise ValueError(f"Expected fixed[{matrix!r}] to be a number, or a mapping from items to numbers; got {value!r}.")
+        raise ValueError(
+            f"Expected fixed[{matrix!r}] to be a number, or a mapping from items to numbers; got {value!r}."
+        )
     return float(value)
 
 

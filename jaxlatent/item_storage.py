@@ -1,0 +1,140 @@
+"""Item response fits on disk: what goes into a .latent file and comes out of it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from jaxlatent.data.coding import Coding
+from jaxlatent.data.responses import Responses
+from jaxlatent.inference.estimate import Estimate
+from jaxlatent.inference.marginal_fit import ItemData, ItemFitted
+from jaxlatent.inference.priors import Priors
+from jaxlatent.inference.settings import MarginalML
+from jaxlatent.integration.adaptive import AdaptiveGaussHermite, ImportanceSampling, Laplace, QuasiMonteCarlo
+from jaxlatent.integration.gauss_hermite import GaussHermite
+from jaxlatent.irt import IRT, assemble
+from jaxlatent.irt_fit import ItemResponseFit
+from jaxlatent.spec.item_table import item_layout
+
+KIND = "jaxlatent item response fit"
+RULES = {
+    rule.__name__: rule for rule in (AdaptiveGaussHermite, GaussHermite, ImportanceSampling, Laplace, QuasiMonteCarlo)
+}
+STATISTICS = ("value", "decrement", "information", "cross", "gradient", "log_prior")
+
+
+def item_arrays(fit: ItemResponseFit, include_data: bool) -> dict[str, Any]:
+    """Everything that is an array."""
+    f = fit._fitted
+    s = f.estimate.statistics
+    arrays = {"free": f.free, "start": f.layout.start} | {name: np.asarray(s[name]) for name in STATISTICS}
+    if f.vcov is not None:
+        arrays["vcov"] = f.vcov
+    if include_data and f.responses is not None:
+        r = f.responses
+        arrays |= {"y": r.y, "group": r.group, "index": r.index}
+        arrays |= {n: a for n, a in (("weight", r.weight), ("covariates", r.covariates)) if a is not None}
+    return arrays
+
+
+def item_manifest(fit: ItemResponseFit) -> dict[str, Any]:
+    """Everything else."""
+    f, spec = fit._fitted, fit.spec
+    rotation = fit._rotation
+    factors = spec.factors
+    if not isinstance(factors, int | str):
+        factors = {
+            "q": np.asarray(factors).astype(int).tolist(),
+            "rows": list(f.table.observed),
+            "columns": list(f.table.factors),
+        }
+    rule = f.rule
+    return {
+        "item_type": _type_names(spec.item_type),
+        "factors": factors,
+        "covariates": list(spec.covariates),
+        "group_equal": list(spec.group_equal),
+        "fixed": spec.fixed,
+        "constraints": None if spec.constraints is None else [np.asarray(part).tolist() for part in spec.constraints],
+        "priors": sorted(spec.priors),
+        "rotation": spec.rotation,
+        "turned": None if rotation is None else rotation.settings.name,
+        "anchors": list(f.anchors),
+        "names": list(f.coding.names),
+        "values": [None if v is None else list(v) for v in f.coding.values],
+        "groups": list(f.table.groups),
+        "group": f.group_name,
+        "engine": {"se": f.engine.se, "tolerance": f.engine.tolerance, "starts": f.engine.starts},
+        "rule": {"class": type(rule).__name__, **{k: v for k, v in asdict(rule).items() if v is not None}},
+        "why": f.why,
+        "n_total": f.n_total,
+        "log_likelihood": f.log_likelihood,
+        "code": int(f.estimate.code),
+        "steps": int(f.estimate.steps),
+        "elapsed": fit.elapsed,
+        "notes": list(f.notes),
+        "key": f.key,
+    }
+
+
+def _type_names(given: Any) -> Any:
+    if isinstance(given, str):
+        return given
+    if isinstance(given, dict):
+        return {name: _type_names(value) for name, value in given.items()}
+    return {"object": type(given).__name__}
+
+
+def _types(given: Any, objects: dict[str, Any]) -> Any:
+    """Item types by name; those of the user's own come from objects."""
+    if isinstance(given, str):
+        return given
+    if set(given) == {"object"}:
+        if given["object"] not in objects:
+            raise ValueError(
+                f"the item type {given['object']!r} is the user's own: pass objects={{{given['object']!r}: ...}}"
+            )
+        return objects[given["object"]]
+    return {name: _types(value, objects) for name, value in given.items()}
+
+
+def item_fit_of(manifest: dict[str, Any], arrays: dict[str, np.ndarray], objects: dict[str, Any]) -> ItemResponseFit:
+    """The fit of a manifest and its arrays; priors are not kept, because estimation is over."""
+    import pandas as pd
+
+    m = manifest
+    factors = m["factors"]
+    if isinstance(factors, dict):
+        factors = pd.DataFrame(factors["q"], factors["rows"], factors["columns"])
+    constraints = None if m["constraints"] is None else tuple(np.asarray(part) for part in m["constraints"])
+    spec = IRT(
+        _types(m["item_type"], objects), factors, covariates=m["covariates"], group_equal=m["group_equal"],
+        fixed=m["fixed"], constraints=constraints, rotation=m["rotation"],
+    )  # fmt: skip
+    coding = Coding(tuple(m["names"]), tuple(None if v is None else tuple(v) for v in m["values"]))
+    table, measurement = assemble(spec, coding, tuple(m["groups"]), m["anchors"])
+    layout = item_layout(table)
+    statistics = {name: arrays[name] for name in STATISTICS}
+    q = table.n_free
+    if arrays["free"].shape != (q,):
+        raise ValueError(f"the array 'free' has shape {arrays['free'].shape} where the model needs ({q},)")
+    vcov = arrays.get("vcov", np.full((q, q), np.nan))
+    estimate = Estimate(arrays["free"], vcov, m["log_likelihood"], m["code"], m["steps"], statistics)
+    rule = RULES[m["rule"]["class"]](**{k: v for k, v in m["rule"].items() if k != "class"})
+    responses, data = None, ItemData(np.zeros((0, len(coding.names)), np.int8), np.zeros(0, np.int32), None, None)
+    if "y" in arrays:
+        responses = Responses(
+            arrays["y"], coding.names, arrays["group"], tuple(m["groups"]), arrays.get("weight"), None, arrays["index"],
+            m["group"], (), arrays.get("covariates"), table.covariates,
+        )  # fmt: skip
+        data = ItemData(coding.encode(responses.y), responses.group, responses.weight, responses.covariates)
+    fitted = ItemFitted(
+        table, layout, measurement, coding, data, responses, MarginalML(rule, **m["engine"]), rule, m["why"],
+        Priors(), estimate, m["log_likelihood"], tuple(m["notes"]), m["key"], tuple(m["anchors"]),
+        m["n_total"], m["group"], arrays.get("vcov"),
+    )  # fmt: skip
+    fit = ItemResponseFit(spec, fitted, m["elapsed"])
+    return fit.rotate(m["turned"]) if m["turned"] else fit
