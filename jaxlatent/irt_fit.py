@@ -21,6 +21,9 @@ from jaxlatent.spec.item_start import exploratory_anchors
 if TYPE_CHECKING:
     import pandas as pd
 
+    from jaxlatent.item_plotting import ItemPlots
+    from jaxlatent.report.summary import Summary
+
 
 class ItemResponseFit:
     """A fitted item response model.
@@ -238,6 +241,27 @@ class ItemResponseFit:
         """EAP scores of data: a frame for a frame, an array for an array."""
         found = self.scores(data)
         return found.to_numpy() if isinstance(data, np.ndarray) else found
+
+    # ---- showing it -------------------------------------------------------------------------------------------
+
+    def summary(self) -> Summary:
+        """The whole result as text and, in notebooks, HTML."""
+        from jaxlatent.item_summarise import summary
+
+        return summary(self)
+
+    @property
+    def plot(self) -> ItemPlots:
+        """plot.item_curves, category_curves, information, standard_error, wright_map, scores, latent, path_diagram."""
+        from jaxlatent.item_plotting import ItemPlots
+
+        return ItemPlots(self)
+
+    def report(self, path: str | Path) -> Path:
+        """Write one self-contained HTML page with everything; returns its path."""
+        from jaxlatent.item_summarise import write_report
+
+        return write_report(self, Path(path))
 
 
 def _is_exploratory(fitted: ItemFitted) -> bool:

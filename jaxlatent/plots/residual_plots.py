@@ -20,10 +20,17 @@ SMALLEST_LIMIT = 0.1
 """The colour scale reaches at least this far, so that tiny residuals look tiny."""
 
 
-def residuals(matrix: pd.DataFrame, *, ax: Axes | None = None, path: str | Path | None = None) -> Axes:
+def residuals(
+    matrix: pd.DataFrame,
+    *,
+    label: str = "residual correlation",
+    ax: Axes | None = None,
+    path: str | Path | None = None,
+) -> Axes:
     """A heat map of correlation residuals; the colours are centred at zero.
 
-    `matrix` is square, observed minus implied; NaN cells are grey. With up to 15 variables the cells carry numbers.
+    `matrix` is square, observed minus implied (or another measure of pairs, which `label` names); NaN cells are left
+    white. With up to 15 variables the cells carry numbers.
     """
     require_matplotlib()
     from matplotlib.colors import LinearSegmentedColormap
@@ -41,7 +48,7 @@ def residuals(matrix: pd.DataFrame, *, ax: Axes | None = None, path: str | Path 
     if figure is not None:
         bar = figure.colorbar(image, ax=ax, shrink=0.75)
         bar.outline.set_visible(False)
-        bar.set_label("residual correlation", color=style.INK, fontsize=9)
+        bar.set_label(label, color=style.INK, fontsize=9)
         bar.ax.tick_params(labelsize=8, colors=style.MUTED, labelcolor=style.INK)
     return finish(ax, path)
 

@@ -8,12 +8,11 @@ from typing import Protocol
 
 import pandas as pd
 
-from jaxlatent.report.blocks import Paragraph, Table
 from jaxlatent.report.frames import frame_html
-from jaxlatent.report.markup import STYLE, block_html
+from jaxlatent.report.markup import block_html
 from jaxlatent.report.measures import measure_tables
-from jaxlatent.report.page_style import PAGE_STYLE
-from jaxlatent.report.summary import Summary, estimation_tables, header_rows
+from jaxlatent.report.page import citation, estimation, frame_section, hint_line, page, picture, section, warning_box
+from jaxlatent.report.summary import Summary
 from jaxlatent.report.svg import forest, heat_map
 from jaxlatent.report.tables import group_labels, parameter_blocks
 from jaxlatent.report.verdict import verdict_html
@@ -52,64 +51,21 @@ def report_html(
     std_all_ci_lower and std_all_ci_upper.
     """
     parts = [
-        _warnings(summary),
+        warning_box(summary),
         verdict_html(measures),
-        _picture(
+        picture(
             "Path diagram", "Standardized estimates unless the picture says otherwise. Dashed: fixed.", diagram.svg
         ),
-        _section("How it was estimated", _estimation(summary, notes)),
-        _section("Parameters", _parameters(summary, parameters, r_squared)),
+        section("How it was estimated", estimation(summary, notes)),
+        section("Parameters", _parameters(summary, parameters, r_squared)),
         _loadings(parameters),
         _residuals(residuals),
         _indices(modification_indices),
-        _frame("Reliability", reliability),
-        _section("Fit measures", "\n".join(block_html(table) for table in measure_tables(measures)), "jxl columns"),
-        _cite(version),
+        frame_section("Reliability", reliability),
+        section("Fit measures", "\n".join(block_html(table) for table in measure_tables(measures)), "jxl columns"),
+        citation(version),
     ]
-    return _page(title, summary, [part for part in parts if part])
-
-
-def _page(title: str, summary: Summary, parts: list[str]) -> str:
-    body = "\n".join(parts)
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8"/>\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1"/>\n'
-        f"<title>{escape(title)}</title>\n<style>\n{PAGE_STYLE}\n{STYLE}\n</style>\n</head>\n<body>\n<main>\n"
-        f"<header><h1>{escape(title)}</h1><p>{escape(summary.info.title)}</p></header>\n{body}\n</main>\n</body>\n</html>\n"
-    )
-
-
-def _section(title: str, body: str, inner: str = "") -> str:
-    if not body:
-        return ""
-    wrapped = f'<div class="{inner}">{body}</div>' if inner else body
-    return f"<section><h2>{escape(title)}</h2>\n{wrapped}\n</section>"
-
-
-def _hint(text: str) -> str:
-    return f'<p class="hint">{escape(text)}</p>'
-
-
-def _warnings(summary: Summary) -> str:
-    info = summary.info
-    lines = list(info.warnings)
-    if not info.converged:
-        lines.insert(0, f"The optimiser did not converge: {info.message or 'no reason was given'}")
-    if not lines:
-        return ""
-    items = "".join(f"<li>{escape(line)}</li>" for line in lines)
-    return f'<section class="warnings" role="alert"><h2>Read this first</h2><ul>{items}</ul></section>'
-
-
-def _picture(title: str, hint: str, svg: str) -> str:
-    return _section(title, f'{_hint(hint)}<div class="picture">{svg}</div>')
-
-
-def _estimation(summary: Summary, notes: Sequence[str]) -> str:
-    blocks = [Table((), tuple(header_rows(summary.info))), *estimation_tables(summary.info)]
-    blocks_html = [block_html(block) for block in blocks]
-    paragraphs = [block_html(Paragraph(note)) for note in dict.fromkeys((*summary.info.notes, *notes))]
-    return f'<div class="jxl">{"".join(blocks_html + paragraphs)}</div>'
+    return page(title, summary, [part for part in parts if part])
 
 
 def _parameters(summary: Summary, parameters: pd.DataFrame, r_squared: pd.DataFrame | None) -> str:
@@ -131,7 +87,7 @@ def _loadings(parameters: pd.DataFrame) -> str:
     ]
     limits = [_column(rows, f"std_all_ci_{end}") for end in ("lower", "upper")]
     svg = forest(names, rows["std_all"].to_list(), *limits)
-    return _section("Standardized loadings", f'<div class="picture">{svg}</div>')
+    return section("Standardized loadings", f'<div class="picture">{svg}</div>')
 
 
 def _column(rows: pd.DataFrame, name: str) -> list[float]:
@@ -147,7 +103,7 @@ def _residuals(residuals: pd.DataFrame | Mapping[str, pd.DataFrame]) -> str:
         head = f"<h3>{escape(str(label))}</h3>" if len(frames) > 1 else ""
         body += f'{head}<div class="picture">{heat_map(frame)}</div>'
     hint = "Observed minus implied correlations. Blue: more association than the model implies; red: less."
-    return _section("Residual correlations", _hint(hint) + body) if body else ""
+    return section("Residual correlations", hint_line(hint) + body) if body else ""
 
 
 def _indices(frame: pd.DataFrame | None) -> str:
@@ -161,21 +117,4 @@ def _indices(frame: pd.DataFrame | None) -> str:
         "How much chi-square would fall (MI) and the value a parameter would take (EPC) if it were freed, largest "
         "first. A change chosen from this list fits this sample; it needs a reason of its own and fresh data."
     )
-    return _section("Modification indices", _hint(hint) + frame_html(top[kept], index=False))
-
-
-def _frame(title: str, frame: pd.DataFrame | None) -> str:
-    return "" if frame is None or frame.empty else _section(title, frame_html(frame))
-
-
-def _cite(version: str) -> str:
-    number = f" {version}" if version else ""
-    pin = f"jaxlatent=={version}" if version else "jaxlatent"
-    return (
-        "<section><h2>How to cite and reproduce</h2><footer>"
-        f"<p>Estimated with jaxlatent{escape(number)}. In a paper: name the package and its version, the estimator, "
-        "how standard errors and the test were computed, how missing data were treated, and the number of "
-        "observations; all are above.</p>"
-        f"<p>To reproduce: <code>pip install {escape(pin)}</code>, then refit the same model to the same data with the "
-        "settings listed under “How it was estimated”.</p></footer></section>"
-    )
+    return section("Modification indices", hint_line(hint) + frame_html(top[kept], index=False))

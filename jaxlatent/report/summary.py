@@ -36,6 +36,7 @@ class SummaryInfo:
     latent: tuple[str, ...] = ()
     observed: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    details: tuple[tuple[str, str], ...] = ()  # further lines of the header
 
 
 @dataclass(frozen=True, repr=False)
@@ -101,6 +102,8 @@ def header_rows(info: SummaryInfo) -> Iterator[Row]:
     yield from _counts("Number of missing patterns", info.n_patterns)
     if info.missing:
         yield Row("Missing data", (info.missing,), 1)
+    for name, text in info.details:
+        yield Row(name, (text,), 1)
 
 
 def _counts(name: str, counts: int | Mapping[str, int] | None) -> Iterator[Row]:
