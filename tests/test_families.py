@@ -161,6 +161,8 @@ def test_one_pick_serves_all_particles(name, k):
     single = family.log_prob(eta[1, 2:3], family.item_params(params), y[2:3])
     np.testing.assert_allclose(together[1, 2:3], single, rtol=1e-5, atol=1e-6)
     assert family.log_prob(eta[:, :1], own, y).shape == (3, 5, 2)  # one x for all persons
+    each = family.log_prob(eta, own, jnp.broadcast_to(y, eta.shape))  # responses of their own for each particle
+    np.testing.assert_allclose(each, together, rtol=1e-5, atol=1e-6)
     for answer in (family.expected(eta[:, :1], own), family.sample(jax.random.key(0), eta[:, :1], own)):
         assert answer.shape == (3, 5, 2)
     assert family.information(eta[:, :1], own).shape == (3, 5, 2)

@@ -20,6 +20,7 @@ from jaxlatent.inference.priors import Priors
 from jaxlatent.inference.settings import MarginalML
 from jaxlatent.integration.adaptive import AdaptiveGaussHermite, ImportanceSampling, Laplace, QuasiMonteCarlo
 from jaxlatent.integration.gauss_hermite import GaussHermite
+from jaxlatent.measurement.family import Family
 from jaxlatent.measurement.measurement import Measurement
 from jaxlatent.models.marginal import Form, Points, Problem
 from jaxlatent.models.slots import slots_of
@@ -70,7 +71,7 @@ def form_of(measurement: Measurement, coding: Coding, rule: Any) -> Form:
     """The static form of the likelihood."""
     k = coding.n_categories
     categories = tuple(max(k[j] for j in items) if family.categorical else 0 for family, items in measurement.groups)
-    curved = any(type(family).__name__ == "GradedRatingScale" for family, _ in measurement.groups)
+    curved = any(type(family).item_params is not Family.item_params for family, _ in measurement.groups)
     return Form(measurement, is_personal(rule), categories, isinstance(rule, ImportanceSampling), curved)
 
 

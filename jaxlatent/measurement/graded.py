@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxlatent.measurement.family import Family, ItemParameter, ItemParams, free
 from jaxlatent.measurement.starting import logit, reached
-from jaxlatent.numerics.log_probability import NEVER, log1mexp, pick, softplus
+from jaxlatent.numerics.log_probability import NEVER, log1mexp, pick, softplus, spread
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def graded_log_prob(eta: jax.Array, params: ItemParams, y: jax.Array) -> jax.Arr
 
     The last term, and the choice of d_y and d_{y+1}, are the same for every eta of a person.
     """
-    above, below = (pick(edge, y) for edge in edges(params["intercepts"]))
+    above, below = (spread(pick(edge, y), eta) for edge in edges(params["intercepts"]))
     return pick(params["log_gaps"], y) - softplus(-(eta + above)) - softplus(eta + below)
 
 

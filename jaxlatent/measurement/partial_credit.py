@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxlatent.measurement.family import Family, ItemParameter, ItemParams, free
 from jaxlatent.measurement.starting import log_odds
-from jaxlatent.numerics.log_probability import log_sum_exp, pick
+from jaxlatent.numerics.log_probability import log_sum_exp, pick, spread
 
 
 @dataclass(frozen=True)
@@ -31,4 +31,4 @@ def partial_credit_log_prob(eta: jax.Array, intercepts: jax.Array, y: jax.Array)
     """y eta + d_y - log Σ_k exp(k eta + d_k), intercepts d_1, ..., d_C [person or 1, item, C]."""
     own = pick(jnp.concatenate([jnp.zeros_like(intercepts[..., :1]), intercepts], -1), y)
     terms = [jnp.zeros_like(eta)] + [(k + 1) * eta + intercepts[..., k] for k in range(intercepts.shape[-1])]
-    return y * eta + own - log_sum_exp(terms)
+    return y * eta + spread(own, eta) - log_sum_exp(terms)

@@ -85,6 +85,20 @@ def pick(table: jax.Array, y: jax.Array) -> jax.Array:
     return picked
 
 
+def spread(value: jax.Array, like: jax.Array) -> jax.Array:
+    """value [person, item], repeated over the leading axes of like [..., person or 1, item].
+
+    As a product with a column of ones: its derivative, a sum over the leading axes, is then a product with a row of
+    ones, on the CPU several times faster than a reduction.
+    """
+    leading = like.shape[:-2]
+    if value.ndim > 2:  # it has leading axes of its own
+        return value
+    ones = jnp.ones((math.prod(leading), 1), value.dtype)
+    repeated = jnp.matmul(ones, value.reshape(1, -1), precision=jax.lax.Precision.HIGHEST)
+    return repeated.reshape(*leading, *value.shape)
+
+
 def rising_gammaln(r: jax.Array, y: jax.Array) -> jax.Array:
     """log[Γ(r + y) / (Γ(r) r^y)], without cancellation for large r; r > 0, y >= 0.
 
