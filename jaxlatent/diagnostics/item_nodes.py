@@ -249,8 +249,7 @@ class ItemDiagnosis:
         chain = np.zeros((items, width, q))
         for at, each, link in zip(self._positions(), found, chains, strict=True):
             chain[at, : link.shape[1]] = link
-            for s in range(each.by_slot.shape[-1]):
-                by_slot[:, at, : each.by_slot.shape[2], s] = each.by_slot[..., s]
+            by_slot[:, at, : each.by_slot.shape[2], : each.by_slot.shape[3]] = each.by_slot
         return SlotJacobian(by_slot, chain)
 
     def weight_jacobian(self, g: int) -> np.ndarray:
