@@ -8,17 +8,20 @@ from __future__ import annotations
 import functools
 import json
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import numpyro.distributions as dist
 import pandas as pd
 import pytest
-from item_response_cases import places
+from item_response_cases import NODES, load, places
 
 import jaxlatent as jl
+from jaxlatent.diagnostics.category_tables import CategoryTables
 from jaxlatent.diagnostics.item_wald import item_wald_test
+from jaxlatent.diagnostics.limited_information import GroupFit, c2
 from jaxlatent.inference.marginal_fit import fit_items
-from jaxlatent.spec.item_table import build_item_table  # noqa: F401  (the table edited below is made by it)
+from jaxlatent.spec.restrictions_matrix import Linear
 
 LSAT6, LSAT7, SCIENCE = "LSAT6.csv", "LSAT7.csv", "Science.csv"
 PRIOR = {"logit_guessing": dist.Normal(-1.5, 3.0)}
@@ -51,7 +54,8 @@ GROUPS = {"m_mg_configural": (), "m_mg_scalar": ("loadings", "intercepts")}
 USED = {  # every file and the test that uses it
     **{name: "test_parameters_are_mirts" for name in ONE},
     **{f"m_lsat7_2pl_se_{kind}": "test_kinds_of_standard_errors" for kind in SE},
-    **{f"m_lsat7_2pl_se_{kind}": "no target: not the standard errors of a method of ours" for kind in ("complete", "sem")},
+    "m_lsat7_2pl_se_complete": "no target: standard errors of the complete data",
+    "m_lsat7_2pl_se_sem": "no target: an approximation of the observed ones",
     **{name: "test_groups_are_mirts" for name in GROUPS},
     "m_mg_truth": "test_groups_are_near_the_truth",
     "m_latreg_rasch": "test_covariates_are_mirts",
@@ -60,7 +64,28 @@ USED = {  # every file and the test that uses it
     "m_dif_tests": "test_differential_item_functioning",
     "m_ltm_crosscheck": "test_ltm",
 }
-DEVIATIONS = {  # (file or kind of file, figure) -> reason
+HESSIAN = "mirt's error comes from a numerical Hessian of nlm; ours is held against the formulas at mirt's estimates"
+PRECISION = "mirt integrates I / (I + variance) over N(0, 1); both formulas are computed from our information"
+GPCM = "mirt's C2 of its class gpcm is not that of the same model as gpcmIRT"
+DEVIATIONS = {  # (file, figure) -> why it is not followed, and what is asserted instead
+    ("m_lsat7_ideal", "WLE"): HESSIAN,
+    ("m_science_grsm", "WLE"): HESSIAN,
+    ("m_science_gpcm", "C2"): f"{GPCM}; ours is held against the stored one of gpcmIRT",
+    ("m_science_rasch", "C2"): f"{GPCM}; ours is held against the formulas at mirt's estimates",
+    ("m_lsat6_rasch", "marginal_rxx"): PRECISION,
+    ("m_lsat7_rasch", "marginal_rxx"): PRECISION,
+    ("m_science_rasch", "marginal_rxx"): PRECISION,
+    ("m_lsat7_missing", "M2"): "no target; ours rests on the complete rows, and says so",
+    ("m_lsat7_missing", "personfit"): "mirt's z do not count the observed answers; Zh, infit and outfit are compared",
+    (
+        "m_ltm_crosscheck",
+        "wirs_2dim",
+    ): "ltm's 15 nodes overstate its log-likelihood; both are compared on 61 x 61 nodes",
+    (
+        "m_ltm_crosscheck",
+        "lsat6_3pl",
+    ): "ltm's solution is below that of the 2PL model it contains; ours of that is above",
+    ("m_science_nominal", "coef_IRTpars"): "Bock's sum-to-zero parameters are not ours: no difficulty",
 }
 
 
@@ -103,7 +128,9 @@ def near(ours, theirs, tolerance=1e-3, relative=False):
 
 def table(matrix):
     """A stored matrix as a frame."""
-    return pd.DataFrame(np.array(matrix["values"], float), matrix["rownames"], matrix["colnames"])
+    columns = matrix["colnames"]
+    columns = columns if isinstance(columns, list) else [columns]
+    return pd.DataFrame(np.array(matrix["values"], float), matrix["rownames"], columns)
 
 
 def place(item, kind, name):
@@ -155,8 +182,8 @@ def test_parameters_are_mirts(shared, name):
     logl = stored["fit"]["logLik"]
     assert fit.converged and fit.log_likelihood > logl - 1e-3
     if name == "m_science_gpcmirt":
-        values = fit.irt_parameters()
-        near(values[["discrimination", "difficulty1", "difficulty2", "difficulty3"]], table(stored["coef_IRTpars"]).iloc[:, :4], 2e-3)
+        columns = ["discrimination", "difficulty1", "difficulty2", "difficulty3"]
+        near(fit.irt_parameters()[columns], table(stored["coef_IRTpars"]).iloc[:, :4], 2e-3)
         return
     ours = ours_of(fit)
     for where, _, value, _ in rows_of(stored):
@@ -192,7 +219,7 @@ def test_standard_errors_are_mirts(shared, name):
 @pytest.mark.parametrize("name", [name for name in ONE if name not in ("m_lsat7_ideal", "m_science_grsm")])
 def test_irt_parameters_are_mirts(shared, name):
     fit, stored = one(shared, name).irt_parameters(), table(answer(shared, name)["coef_IRTpars"])
-    if name == "m_science_nominal":
+    if (name, "coef_IRTpars") in DEVIATIONS:
         assert np.isnan(fit["difficulty"]).all()
         return
     names = {"a": "discrimination", "a1": "discrimination", "b": "difficulty", "g": "guessing"}
@@ -203,6 +230,17 @@ def test_irt_parameters_are_mirts(shared, name):
         near(fit[names[key]], stored[key], 2e-3)
 
 
+def exact_error(case, row, x, h=1e-3):
+    """Standard error of Warm's estimate of a person from mirt's parameters, the second derivative by differences."""
+
+    def objective(at):
+        tables = case.tables_at(np.array([at]))[0]
+        seen = tables[np.arange(len(tables)), case.y[row].astype(int)]
+        return np.log(seen).sum() + np.log(case.information(np.array([at]))[0]) / 2
+
+    return (-(objective(x + h) - 2 * objective(x) + objective(x - h)) / h**2) ** -0.5
+
+
 @pytest.mark.parametrize("method", ["EAP", "MAP", "ML", "WLE", "EAPsum"])
 @pytest.mark.parametrize("name", ONE)
 def test_scores_are_mirts(shared, name, method):
@@ -211,6 +249,8 @@ def test_scores_are_mirts(shared, name, method):
     theirs = np.array(theirs["values"], float)
     ours = fit.scores(method=method.lower(), return_se=True).to_numpy()[: len(theirs)]
     unknown = np.isnan(theirs[:, 0])
+    if (name, method) in DEVIATIONS:
+        theirs[:, 1] = [exact_error(load(shared, name), row, x) for row, (x, _) in enumerate(theirs)]
     near(ours[~unknown], theirs[~unknown])
     if method == "ML":
         assert np.isinf(ours[unknown, 0]).all() and np.isnan(ours[unknown, 1]).all()
@@ -220,6 +260,20 @@ def test_scores_are_mirts(shared, name, method):
         patterns = np.array(stored["patterns_EAP"]["values"], float)
         new = pd.DataFrame(patterns[:, :-2], columns=data(shared, ONE[name][0]).columns)
         near(fit.scores(new, return_se=True), patterns[:, -2:])
+
+
+def other_c2(shared, name):
+    """C2 of the same model as gpcmIRT: stored, or from its formulas at mirt's estimates."""
+    if name == "m_science_gpcm":
+        return answer(shared, "m_science_gpcmirt")["C2"]
+    case = load(shared, name)
+    jacobian = case.derivative(lambda free: case.tables_at(NODES, free))
+    model = CategoryTables(case.weights(), case.tables_at(NODES), case.n_categories)
+    r = c2(GroupFit(case.y, model, jacobian, case.derivative(case.weights)))
+    return {
+        "M2": r.statistic, "df": r.df, "p": r.pvalue, "RMSEA": r.rmsea, "RMSEA_5": r.rmsea_ci_lower,
+        "RMSEA_95": r.rmsea_ci_upper, "CFI": r.cfi, "TLI": r.tli, "SRMSR": r.srmsr,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", COMPLETE)
@@ -232,8 +286,8 @@ def test_fit_measures_are_mirts(shared, name):
         assert (test is None) == np.isnan(measures[own])
         if test is None:
             continue
-        if name == "m_science_gpcm":
-            test = answer(shared, "m_science_gpcmirt")["C2"]
+        if (name, label) in DEVIATIONS:
+            test = other_c2(shared, name)
         near(measures[own], test["M2"], relative=True)
         assert measures[f"{own}_df"] == test["df"]
         for ours, theirs in {
@@ -267,7 +321,7 @@ def test_item_fit_is_mirts(shared, name):
 def test_person_fit_and_local_dependence_are_mirts(shared, name):
     fit, stored = one(shared, name), answer(shared, name)
     people, given = fit.person_fit(), stored["personfit"]
-    if isinstance(given, list):  # missing responses: mirt's z do not count the observed items there
+    if (name, "personfit") in DEVIATIONS:  # stored in columns
         given = dict(zip(("outfit", "", "infit", "", "Zh"), given[:5], strict=True))
     for key in ("Zh", "outfit", "z.outfit", "infit", "z.infit"):
         if key in given:
@@ -299,10 +353,9 @@ def test_reliability_is_mirts(shared, name):
     found = fit.reliability().loc["F1"]
     near(found["empirical"], stored["empirical_rxx"])
     variance = fit.factor_cov.iloc[0, 0]
-    if variance == 1:
+    if (name, "marginal_rxx") not in DEVIATIONS:
         near(found["marginal"], stored["marginal_rxx"])
         return
-    # mirt: I / (I + variance) over N(0, 1); ours: I / (I + 1 / variance) over N(0, variance)
     x = np.linspace(-6, 6, 121)
     information = fit.information(x).sum(axis=1).to_numpy()
     for spread, prior, value in ((1.0, variance, stored["marginal_rxx"]), (variance, 1 / variance, found["marginal"])):
@@ -342,7 +395,8 @@ def test_groups_are_mirts(shared, name):
 
 
 def test_groups_are_near_the_truth(shared):
-    fit, truth = fit_of(shared, "mirt_mg.csv", "2pl", (("group_equal", ("loadings", "intercepts")),), None, "group"), answer(shared, "m_mg_truth")
+    options = (("group_equal", GROUPS["m_mg_scalar"]),)
+    fit, truth = fit_of(shared, "mirt_mg.csv", "2pl", options, None, "group"), answer(shared, "m_mg_truth")
     ours = ours_of(fit)
     for row, true in (
         *((ours[("F1", "=~", f"Item_{j + 1}", "D1")], a) for j, a in enumerate(truth["a"])),
@@ -378,10 +432,6 @@ def test_covariates_are_mirts(shared):
 
 def untied(item_table, names):
     """The table with parameters of these items free in the second group."""
-    from dataclasses import replace
-
-    from jaxlatent.spec.restrictions_matrix import Linear
-
     rows, size = [], item_table.n_free
     for row in item_table.rows:
         item = row.rhs if row.op == "=~" else row.lhs
@@ -422,6 +472,15 @@ LTM = {
 }
 
 
+def accurate(y, slopes, d, n):
+    """Log-likelihood of a two-dimensional 2PL model on n x n Gauss-Hermite nodes."""
+    z, w = np.polynomial.hermite_e.hermegauss(n)
+    x = np.stack(np.meshgrid(z, z, indexing="ij"), -1).reshape(-1, 2)
+    eta = x @ slopes.T + d
+    joint = y @ -np.logaddexp(0, -eta).T + (1 - y) @ -np.logaddexp(0, eta).T
+    return np.log(np.exp(joint) @ np.outer(w, w).ravel() / w.sum() ** 2).sum()
+
+
 @pytest.mark.parametrize("name", [*LTM, "wirs_2dim", "lsat6_3pl"])
 def test_ltm(shared, name):
     stored = answer(shared, "m_ltm_crosscheck")[name]
@@ -430,7 +489,12 @@ def test_ltm(shared, name):
         return
     if name == "wirs_2dim":
         fit = fit_of(shared, "WIRS.csv", "2pl", (("factors", 2),))
-        assert fit.log_likelihood > stored["logl"] - 1e-3
+        y, theirs = data(shared, "WIRS.csv").to_numpy(float), table(stored["coefficients"])["value"].to_numpy()
+        d, slopes = theirs[:6], theirs[6:].reshape(2, 6).T
+        near(accurate(y, slopes, d, 15), stored["logl"], 1e-6)
+        ours = accurate(y, fit.loadings.to_numpy(), fit.intercepts["intercept"].to_numpy(), 61)
+        assert ours > accurate(y, slopes, d, 61)
+        near(fit.log_likelihood, ours)
         return
     fit = fit_of(shared, *LTM[name])
     assert fit.log_likelihood > stored["logl"] - 1e-3

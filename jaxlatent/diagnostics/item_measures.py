@@ -75,7 +75,7 @@ def item_warnings(fitted: ItemFitted) -> tuple[str, ...]:
         out.append("The optimiser did not converge: do not interpret the estimates.")
     elif fitted.engine.se != "none" and fitted.vcov is None:
         out.append(
-            "The information matrix is singular or not positive definite: the model is probably not identified, and there"
-            " are no standard errors."
+            "The information matrix is singular or not positive definite: the model is probably not identified, and"
+            " there are no standard errors."
         )
     return tuple(out)

@@ -29,6 +29,7 @@ from jaxlatent.models.slots import (
     slots_of,
     table_and_scores,
 )
+from jaxlatent.numerics.types import Array
 from jaxlatent.results.item_scores import posterior_moments
 from jaxlatent.spec.layout import Layout
 
@@ -49,8 +50,8 @@ class Nodes(NamedTuple):
 class FamilyTables(NamedTuple):
     """One family at points: P [R, item, category], and dP / d slot [R, item, category, slot]."""
 
-    probability: jax.Array
-    by_slot: jax.Array
+    probability: Array
+    by_slot: Array
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
@@ -117,7 +118,7 @@ class ItemDiagnosis:
         elif self.has_covariates:
             out.append("G2, M2, C2 and SRMSR are left out, because the model has covariates.")
         elif self.too_many_moments:
-            out.append(f"M2 and C2 are left out, because there are more than {MOST_MOMENTS} moments of items and pairs.")
+            out.append(f"M2 and C2 are left out, because items and pairs have more than {MOST_MOMENTS} moments.")
         d = len(f.table.factors)
         if d not in GRID_NODES:
             out.append(f"Fit statistics integrate over {SOBOL_POINTS} quasi-Monte Carlo points (fixed seed).")
@@ -209,7 +210,7 @@ class ItemDiagnosis:
                 f.measurement, f.form.categories, slopes, self._slots, f.layout, jnp.asarray(f.free), jnp.asarray(g),
                 jnp.asarray(x),
             )  # fmt: skip
-            return [FamilyTables(*(np.asarray(a) for a in each)) for each in found]
+            return [FamilyTables(np.asarray(p), np.asarray(by_slot)) for p, by_slot in found]
 
     def _positions(self) -> list[np.ndarray]:
         """Positions of the items of each categorical family."""

@@ -83,9 +83,7 @@ def candidates(fitted: ItemFitted) -> list[Candidate]:
         for a in range(len(table.factors)):
             for b in range(a):
                 if index["factor_cov"][g, a, b] < 0:
-                    out.append(
-                        Candidate(table.factors[a], "~~", table.factors[b], g + 1, "factor_cov", (a, b))
-                    )
+                    out.append(Candidate(table.factors[a], "~~", table.factors[b], g + 1, "factor_cov", (a, b)))
     return out
 
 

@@ -33,7 +33,8 @@ SINGULAR = 1e-7  # smallest pivot of a correlation matrix taken as regular
 class GroupFit:
     """One group: responses y [N, J], its tables, and their derivatives by all q free parameters.
 
-    jacobian [R, J, K, q], or its two links; weight_jacobian [R, q] where latent means or variances are free; person_weights [N].
+    jacobian [R, J, K, q], or its two links; weight_jacobian [R, q] where latent means or variances are free;
+    person_weights [N].
     """
 
     y: np.ndarray

@@ -40,8 +40,7 @@ def expected_information(fitted: ItemFitted) -> np.ndarray:
     Simulated: the persons' own groups, covariates and missing cells, again and again, with answers drawn from the
     model at the estimate (fixed seed).
     """
-    given = _all_patterns(fitted) if is_enumerable(fitted) else _simulated(fitted)
-    data, share = given
+    data, share = _all_patterns(fitted) if is_enumerable(fitted) else _simulated(fitted)
     with jax.enable_x64(True):
         problem, modes, places = problem_of(
             fitted.form, fitted.layout, data, fitted.table.n_groups, fitted.rule, fitted.key
@@ -61,27 +60,25 @@ def group_sizes(fitted: ItemFitted) -> np.ndarray:
     return np.bincount(fitted.data.group, fitted.data.weight, minlength=fitted.table.n_groups).astype(float)
 
 
-def _all_patterns(fitted: ItemFitted) -> tuple[ItemData, None]:
+def _all_patterns(fitted: ItemFitted) -> tuple[ItemData, np.ndarray | None]:
     codes = np.array(list(itertools.product(*(range(k) for k in fitted.coding.n_categories))), np.int8)
     n_groups = fitted.table.n_groups
     group = np.repeat(np.arange(n_groups), len(codes)).astype(np.int32)
     return ItemData(np.tile(codes, (n_groups, 1)), group, None, None), None
 
 
-def _simulated(fitted: ItemFitted) -> tuple[ItemData, np.ndarray]:
+def _simulated(fitted: ItemFitted) -> tuple[ItemData, np.ndarray | None]:
     """Copies of the persons with simulated answers, and their weights."""
     data = fitted.data
     copies = -(-SIMULATED // len(data.codes))
-    again = lambda a: None if a is None else np.concatenate([a] * copies)  # noqa: E731
-    group, covariates = again(data.group), again(data.covariates)
-    missing = data.codes < 0 if np.issubdtype(data.codes.dtype, np.integer) else np.isnan(data.codes)
+    group = np.tile(data.group, copies)
+    covariates = None if data.covariates is None else np.tile(data.covariates, (copies, 1))
     weight = np.ones(len(data.codes)) if data.weight is None else data.weight
+    whole = np.issubdtype(data.codes.dtype, np.integer)
+    hidden = np.tile(data.codes < 0 if whole else np.isnan(data.codes), (copies, 1))
     answers = _answers(fitted, group, covariates)
-    hidden = again(missing)
-    codes = np.where(hidden, -1, answers).astype(np.int8) if data.codes.dtype == np.int8 else answers
-    if data.codes.dtype != np.int8:
-        codes = np.where(hidden, np.nan, answers)
-    return ItemData(codes, group, None, covariates), again(weight) / copies
+    codes = np.where(hidden, -1, answers).astype(data.codes.dtype) if whole else np.where(hidden, np.nan, answers)
+    return ItemData(codes, group, None, covariates), np.tile(weight, copies) / copies
 
 
 def _answers(fitted: ItemFitted, group: np.ndarray, covariates: np.ndarray | None) -> np.ndarray:

@@ -72,7 +72,7 @@ def _modes(form: Form, problem: Problem, free: jax.Array, modes: jax.Array, kind
 
         def log_det(x: jax.Array) -> jax.Array:
             lower = cholesky_cells(cells_of(information(x) + 1e-12 * jnp.eye(d, dtype=x.dtype)))
-            return sum(jnp.log(row[-1]) for row in lower)
+            return jnp.stack([jnp.log(row[-1]) for row in lower]).sum(0)
 
         def objective(x: jax.Array) -> jax.Array:
             value = log_lik(x)

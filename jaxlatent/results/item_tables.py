@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.special import ndtr, ndtri
@@ -255,7 +255,8 @@ def item_intercepts(fitted: ItemFitted, params: dict[str, np.ndarray]) -> np.nda
     width = max((params[m].shape[-1] for m in ("intercepts", "spacing") if m in params), default=1)
     out = np.full((n_groups, n_items, width), -1e30, params["loadings"].dtype)
     for family, items in fitted.measurement.groups:
-        own = family.item_params(params)
+        given_params: Any = params
+        own = family.item_params(given_params)
         if "intercepts" in own:
             given = np.asarray(own["intercepts"])[:, list(items)]
             out[:, list(items), : given.shape[-1]] = given
@@ -307,9 +308,9 @@ def _irt_values(shown: Shown, free: np.ndarray) -> tuple[list[str], np.ndarray]:
         kind = type(family).__name__
         if kind in nothing:
             continue
-        own = family.item_params({k: _plain(v) for k, v in params.items()}) if kind in ("GradedRatingScale", "RatingScale") else None
+        rating = kind in ("GradedRatingScale", "RatingScale")
         for j in items:
-            d = (params["intercepts"] if own is None else _complex_intercepts(kind, params))[:, j]
+            d = (_complex_intercepts(kind, params) if rating else params["intercepts"])[:, j]
             keep = d[0].real > PADDED
             d = d[:, keep]
             b = -np.diff(d, axis=-1, prepend=0) / a[:, j, None] if kind in steps else -d / a[:, j, None]
@@ -324,10 +325,6 @@ def _irt_values(shown: Shown, free: np.ndarray) -> tuple[list[str], np.ndarray]:
     for k, name in enumerate(extra):
         out[..., 1 + width + k] = params[name][..., 0]
     return names + extra, out
-
-
-def _plain(value: np.ndarray) -> np.ndarray:
-    return value.real
 
 
 def _complex_intercepts(kind: str, params: dict[str, np.ndarray]) -> np.ndarray:
