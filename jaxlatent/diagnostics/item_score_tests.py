@@ -43,14 +43,14 @@ class Candidate:
 @partial(jax.jit, static_argnums=(0, 1))
 def _derivatives(
     form: Form, observed: bool, problem: Problem, free: jax.Array, modes: jax.Array
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     at = evaluate(form, problem, free, modes, STEPS)
     matrix = information(form, problem, free, modes, STEPS)[0] if observed else at.cross
-    return at.score, matrix
+    return at.score, matrix, at.cross
 
 
-def _extended(fitted: ItemFitted, layout: Layout, free: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Score [q'] and information [q', q'] of the model with this layout, priors counted."""
+def _extended(fitted: ItemFitted, layout: Layout, free: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Score [q'], information [q', q'] and sum of s_i s_i' of the model with this layout, priors counted."""
     used, _ = pattern_data(fitted.data)
     with jax.enable_x64(True):
         problem, modes, _ = problem_of(fitted.form, layout, used, fitted.table.n_groups, fitted.rule, fitted.key)
@@ -58,11 +58,12 @@ def _extended(fitted: ItemFitted, layout: Layout, free: np.ndarray) -> tuple[np.
         at = jnp.asarray(free)
         found = _derivatives(fitted.form, cost < AFFORDABLE, problem, at, modes)
         _, gradient, hessian = fitted.priors.second_order(fitted.layout, jnp.asarray(fitted.free))
-        score, matrix = (np.array(a, float) for a in found)
+        score, matrix, cross = (np.array(a, float) for a in found)
     q = len(fitted.free)
     score[:q] += np.asarray(gradient)
-    matrix[:q, :q] -= np.asarray(hessian)
-    return score, matrix
+    for each in (matrix, cross):
+        each[:q, :q] -= np.asarray(hessian)
+    return score, matrix, cross
 
 
 def candidates(fitted: ItemFitted) -> list[Candidate]:
@@ -113,19 +114,26 @@ def item_modification_indices(fitted: ItemFitted) -> pd.DataFrame:
     if not given:
         return frame.assign(mi=pd.Series(dtype=float), epc=pd.Series(dtype=float))
     free = np.concatenate([fitted.free, values])
-    score, matrix = _extended(fitted, replace(fitted.layout, index=index, start=free), free)
+    score, matrix, cross = _extended(fitted, replace(fitted.layout, index=index, start=free), free)
     z = fitted.basis
-    inner, cross = z.T @ matrix[:q, :q] @ z, z.T @ matrix[:q, q:]
-    own = np.diag(matrix)[q:]
-    left = own - (cross * (np.linalg.pinv(inner, hermitian=True) @ cross)).sum(0)
+
+    def left(a: np.ndarray) -> np.ndarray:
+        """I_kk - I_kf I_ff^-1 I_fk of every candidate."""
+        between = z.T @ a[:q, q:]
+        return np.diag(a)[q:] - (between * (np.linalg.pinv(z.T @ a[:q, :q] @ z, hermitian=True) @ between)).sum(0)
+
     with np.errstate(divide="ignore", invalid="ignore"):
-        v = np.where(left > SINGULAR * np.abs(own), left, np.nan)
+        identified = left(cross) > SINGULAR * np.diag(cross)[q:]  # else no person's likelihood changes
+        v = np.where(identified & (left(matrix) > 0), left(matrix), np.nan)
         frame["mi"], frame["epc"] = score[q:] ** 2 / v, score[q:] / v
     return frame.sort_values("mi", ascending=False, ignore_index=True)
 
 
 def item_score_tests(fitted: ItemFitted) -> pd.DataFrame:
-    """constraint, stat, df, pvalue: what chi-square would lose without each equality, and ("total") without all."""
+    """constraint, stat, df, pvalue: what 2 log-likelihood would gain without each equality, and ("total") without all.
+
+    Directions in which no person's likelihood changes are left out, and not counted in df.
+    """
     import pandas as pd
 
     index = {name: np.array(i) for name, i in fitted.layout.index.items()}
@@ -154,14 +162,20 @@ def item_score_tests(fitted: ItemFitted) -> pd.DataFrame:
         matrix[k, a], matrix[k, b] = 1.0, -1.0
     matrix[len(ties) :, : linear.shape[1]] = linear
     free = np.array(values)
-    score, info = _extended(fitted, replace(fitted.layout, index=index, start=free), free)
+    score, info, cross = _extended(fitted, replace(fitted.layout, index=index, start=free), free)
 
-    def statistic(kept: np.ndarray) -> float:
+    def statistic(kept: np.ndarray) -> tuple[float, int]:
+        """s' I^-1 s where only these restrictions are kept, over identified directions, and their number."""
         z = null_space(kept) if len(kept) else np.eye(len(score))
+        c = z.T @ cross @ z
+        scale = np.sqrt(np.maximum(np.diag(c), 1e-300))
+        size, vectors = np.linalg.eigh(c / np.outer(scale, scale))
+        z = (z / scale) @ vectors[:, size > SINGULAR * size.max()]
         s = z.T @ score
-        return float(s @ np.linalg.pinv(z.T @ info @ z, hermitian=True) @ s)
+        return float(s @ np.linalg.solve(z.T @ info @ z, s)), z.shape[1]
 
-    stats = [statistic(np.delete(matrix, k, axis=0)) for k in range(len(texts))]
-    stats.append(statistic(matrix[:0]))
-    df = np.array([1] * len(texts) + [np.linalg.matrix_rank(matrix)])
-    return pd.DataFrame({"constraint": [*texts, "total"], "stat": stats, "df": df, "pvalue": chdtrc(df, stats)})
+    base = statistic(matrix)[1]
+    found = [statistic(np.delete(matrix, k, axis=0)) for k in range(len(texts))] + [statistic(matrix[:0])]
+    stats, df = np.array([value for value, _ in found]), np.array([count - base for _, count in found])
+    pvalue = np.where(df > 0, chdtrc(np.maximum(df, 1), np.maximum(stats, 0)), np.nan)
+    return pd.DataFrame({"constraint": [*texts, "total"], "stat": stats, "df": df, "pvalue": pvalue})
