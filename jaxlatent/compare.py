@@ -52,7 +52,7 @@ def _names_of(names: tuple[str, ...] | str | None, n: int) -> tuple[str, ...]:
 def _compare_items(fits: Sequence[ItemResponseFit], names: tuple[str, ...]) -> pd.DataFrame:
     """Item response models from the most parameters to the fewest, each tested against the one before.
 
-    Columns npar, logl, aic, bic, chisq_diff, df_diff, pvalue (likelihood ratio; that they are nested is taken for granted).
+    Columns npar, logl, aic, bic, chisq_diff, df_diff, pvalue (likelihood ratio, nested models).
     """
     import pandas as pd
     from scipy.special import chdtrc

@@ -47,7 +47,7 @@ class IRT:
     {"loadings": numpyro.distributions.LogNormal(0, 0.5), "logit_guessing": Normal(-1.5, 1)}; the fit is then the
     posterior mode. rotation: of an exploratory solution ("oblimin", "varimax", ...).
 
-    Raises ValueError naming the option where something is contradictory. Source: Bock and Aitkin (1981), Reckase (2009).
+    Raises ValueError naming the option where something is contradictory. Bock and Aitkin (1981); Reckase (2009).
     """
 
     def __init__(

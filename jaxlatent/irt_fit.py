@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxlatent.data.responses import Responses
-from jaxlatent.diagnostics.item_measures import ItemDiagnosis, item_fit_measures, item_warnings
+from jaxlatent.diagnostics import item_curves as curves
+from jaxlatent.diagnostics import item_tables as fit_tables
+from jaxlatent.diagnostics.item_measures import item_fit_measures, item_warnings
+from jaxlatent.diagnostics.item_nodes import ItemDiagnosis
+from jaxlatent.diagnostics.item_score_tests import item_modification_indices, item_score_tests
+from jaxlatent.diagnostics.item_wald import item_wald_test
 from jaxlatent.inference.estimate import MESSAGES
 from jaxlatent.inference.marginal_fit import ItemData, ItemFitted
 from jaxlatent.numerics.rotation import Rotation, rotate
@@ -17,6 +22,7 @@ from jaxlatent.results import item_tables as tables
 from jaxlatent.results.item_scores import METHODS, mode_scores, posterior_moments
 from jaxlatent.results.item_simulation import simulate_items
 from jaxlatent.spec.item_start import exploratory_anchors
+from jaxlatent.results.plausible_values import plausible_values
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,7 +85,7 @@ class ItemResponseFit:
         """What was done to the data on the way, and which rule of integration ran and why."""
         f = self._fitted
         prior = ("Estimates are posterior modes, because there are priors.",) if f.priors.cells else ()
-        return (*f.notes, f"Integration by {f.rule}: {f.why}.", *prior)
+        return (*f.notes, f"Integration by {f.rule}: {f.why}.", *prior, *self._diagnosis.notes)
 
     # ---- estimates --------------------------------------------------------------------------------------------
 
@@ -183,6 +189,73 @@ class ItemResponseFit:
     def _measures(self) -> dict[str, float]:
         return item_fit_measures(self._diagnosis)
 
+    def item_fit(self) -> pd.DataFrame:
+        """s_x2, its df, p-value and RMSEA; infit and outfit at the EAP scores with their z: a row an item."""
+        return fit_tables.item_fit_frame(self._diagnosis)
+
+    def person_fit(self) -> pd.DataFrame:
+        """zh, infit and outfit at the EAP score with their z: a row a person of the fitted data."""
+        return fit_tables.person_fit_frame(self._diagnosis, self._read(None)[1])
+
+    def local_dependence(self, kind: str = "x2") -> pd.DataFrame:
+        """Items by items: "x2" (LD X2), "df" (its df), "v" (Cramer's V with a sign), or "q3" (Yen's Q3)."""
+        return fit_tables.pair_frame(self._diagnosis, kind)
+
+    def residuals(self, kind: str = "cor") -> pd.DataFrame:
+        """Items by items: "cor" (observed minus expected correlations), or a kind of local_dependence."""
+        return fit_tables.pair_frame(self._diagnosis, kind)
+
+    def reliability(self) -> pd.DataFrame:
+        """marginal (expected from the model) and empirical (of the EAP scores): a row a factor."""
+        return fit_tables.reliability_frame(self._diagnosis, self._turn)
+
+    def wald_test(self, constraints: str) -> pd.Series:
+        """Wald test of constraints on labels and names of vcov(), such as "a == b; F1=~A1 == 1": stat, df, pvalue."""
+        import pandas as pd
+
+        return pd.Series(item_wald_test(self._fitted, constraints))
+
+    def modification_indices(self, minimum: float = 0.0) -> pd.DataFrame:
+        """What 2 log-likelihood would gain by freeing each fixed loading or covariance (mi), and the change expected.
+
+        Before rotation; nan where freeing it would not be identified.
+        """
+        frame = self._modification_indices
+        return frame.loc[~(frame["mi"] < minimum)].copy()
+
+    @cached_property
+    def _modification_indices(self) -> pd.DataFrame:
+        return item_modification_indices(self._fitted)
+
+    def score_tests(self) -> pd.DataFrame:
+        """What 2 log-likelihood would gain without each equality of parameters, and without all."""
+        return item_score_tests(self._fitted)
+
+    # ---- curves -----------------------------------------------------------------------------------------------
+
+    @property
+    def _turn(self) -> np.ndarray | None:
+        return None if self._rotation is None else self._rotation.rotation
+
+    @property
+    def _back(self) -> np.ndarray | None:
+        return None if self._turn is None else np.linalg.inv(self._turn)
+
+    def probabilities(self, x: Any) -> pd.DataFrame:
+        """P(y = k | x) at points x [point] or [point, factor]: rows item and point, a column each raw category."""
+        return curves.probability_frame(self._diagnosis, x, self._back)
+
+    def information(self, x: Any, direction: Any = None) -> pd.DataFrame:
+        """Information of every item at points x, in a direction of several factors (None: every item's steepest).
+
+        That of the test is the sum of a row.
+        """
+        return curves.information_frame(self._diagnosis, x, self._back, direction)
+
+    def expected_score(self, x: Any) -> pd.DataFrame:
+        """Expected answer to every item at points x, in raw values; that of the test is the sum of a row."""
+        return curves.expected_frame(self._diagnosis, x, self._back)
+
     # ---- persons ----------------------------------------------------------------------------------------------
 
     def _read(self, data: Any) -> tuple[ItemData, np.ndarray]:
@@ -220,6 +293,20 @@ class ItemResponseFit:
             for k, name in enumerate(names):
                 frame[f"{name}_se"] = errors[:, k]
         return frame
+
+    def plausible_values(self, n: int = 5, key: int = 0, data: Any = None) -> pd.DataFrame:
+        """n draws of every person's factors from their posterior: rows person and draw (1, ..., n)."""
+        import pandas as pd
+
+        if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+            raise ValueError(f"Expected n to be a whole number from 1; got {n!r}.")
+        source, index = self._read(data)
+        values = plausible_values(self._fitted, source, n, key)
+        flat = values.reshape(-1, values.shape[-1])
+        rows = pd.MultiIndex.from_arrays(
+            [np.repeat(index, n), np.tile(np.arange(1, n + 1), len(index))], names=["person", "draw"]
+        )
+        return pd.DataFrame(flat if self._turn is None else flat @ self._turn, rows, list(self._fitted.table.factors))
 
     def _turned(self, values: np.ndarray, cov: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if self._rotation is not None:

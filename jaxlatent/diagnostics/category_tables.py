@@ -48,6 +48,26 @@ class CategoryTables:
         return self.weights @ mu, product
 
 
+@dataclass(frozen=True)
+class SlotJacobian:
+    """Derivatives of tables by q free parameters in two links, where every item depends on few numbers, its slots.
+
+    dP_jk(x_r) / d free = by_slot [R, J, K, S] @ chain [J, S, q]
+    """
+
+    by_slot: np.ndarray
+    chain: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(R, J, K, q), as of the product."""
+        return (*self.by_slot.shape[:3], self.chain.shape[-1])
+
+    def dense(self) -> np.ndarray:
+        """The product [R, J, K, q]."""
+        return np.einsum("rjks,jsq->rjkq", self.by_slot, self.chain)
+
+
 def expected_scores(tables: np.ndarray) -> np.ndarray:
     """sum_k k P_k over the last axis: [..., K] -> [...]."""
     return tables @ np.arange(tables.shape[-1], dtype=float)

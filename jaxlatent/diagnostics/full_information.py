@@ -9,7 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import chdtrc
 
-from jaxlatent.diagnostics.category_tables import CategoryTables, log_likelihoods
+from jaxlatent.diagnostics.category_tables import CategoryTables, complete_rows, log_likelihoods
+
+LARGEST = 10**300  # degrees of freedom a float can take
 
 
 @dataclass(frozen=True)
@@ -41,17 +43,25 @@ def g2(
     df = sum(math.prod(int(k) for k in m.n_categories) - 1 for m in models) - n_parameters
     if any(np.isnan(y).any() for y in ys):
         return FullInformation(math.nan, df, math.nan, math.nan)
-    value = sum(_deviance(m, y, w) for m, y, w in zip(models, ys, weights, strict=True))
-    if df <= 0:
+    value = sum(log_likelihoods(m, complete_rows(y, w)[0]) @ w for m, y, w in zip(models, ys, weights, strict=True))
+    return g2_of(float(value), df, ys, weights)
+
+
+def g2_of(log_likelihood: float, df: int, ys: Sequence[np.ndarray], weights: Sequence[np.ndarray]) -> FullInformation:
+    """G2 of a log-likelihood that is known, whatever integrated it; ys [N, J] and person weights [N] by group."""
+    if any(np.isnan(y).any() for y in ys):
+        return FullInformation(math.nan, df, math.nan, math.nan)
+    value = 2 * (sum(_saturated(y, w) for y, w in zip(ys, weights, strict=True)) - log_likelihood)
+    if not 0 < df < LARGEST:
         return FullInformation(value, df, math.nan, math.nan)
     n = sum(float(w.sum()) for w in weights)
     rmsea = math.sqrt(max(value / df - 1, 0.0) / (n - 1))
     return FullInformation(value, df, float(chdtrc(float(df), max(value, 0.0))), rmsea)
 
 
-def _deviance(model: CategoryTables, y: np.ndarray, weights: np.ndarray) -> float:
-    patterns, which = np.unique(y.astype(np.intp), axis=0, return_inverse=True)
+def _saturated(y: np.ndarray, weights: np.ndarray) -> float:
+    """sum_p r_p log(r_p / N) over observed patterns."""
+    which = np.unique(y.astype(np.int16), axis=0, return_inverse=True)[1]
     count = np.bincount(which.reshape(-1), weights)
-    keep = count > 0
-    log_share = np.log(count[keep] / weights.sum())
-    return float(2 * count[keep] @ (log_share - log_likelihoods(model, patterns[keep])))
+    count = count[count > 0]
+    return float(count @ np.log(count / weights.sum()))

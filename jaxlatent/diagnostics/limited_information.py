@@ -14,7 +14,7 @@ import numpy as np
 from scipy.linalg import LinAlgError, cholesky, eigh, qr, solve_triangular
 from scipy.special import chdtrc
 
-from jaxlatent.diagnostics.category_tables import CategoryTables, complete_rows
+from jaxlatent.diagnostics.category_tables import CategoryTables, SlotJacobian, complete_rows
 from jaxlatent.diagnostics.indices import comparative, rmsea
 from jaxlatent.diagnostics.moment_covariance import (
     Univariate,
@@ -33,12 +33,13 @@ SINGULAR = 1e-7  # smallest pivot of a correlation matrix taken as regular
 class GroupFit:
     """One group: responses y [N, J], its tables, and their derivatives by all q free parameters.
 
-    jacobian [R, J, K, q]; weight_jacobian [R, q] where latent means or variances are free; person_weights [N].
+    jacobian [R, J, K, q], or its two links; weight_jacobian [R, q] where latent means or variances are free;
+    person_weights [N].
     """
 
     y: np.ndarray
     model: CategoryTables
-    jacobian: np.ndarray
+    jacobian: np.ndarray | SlotJacobian
     weight_jacobian: np.ndarray | None = None
     person_weights: np.ndarray | None = None
 
@@ -82,11 +83,14 @@ def m2_and_c2(groups: GroupFit | Sequence[GroupFit]) -> tuple[LimitedInformation
 
 def srmsr(groups: GroupFit | Sequence[GroupFit]) -> float:
     """Root mean square of observed minus expected correlations of item pairs (Maydeu-Olivares 2013)."""
-    gaps = []
-    for group in _list(groups):
-        observed = _observed_correlation(*complete_rows(group.y, group.person_weights))
-        gaps.append(_pairs_of(observed - _correlation(*group.model.score_moments)))
+    gaps = [_pairs_of(residual_correlations(group)) for group in _list(groups)]
     return math.sqrt(np.mean(np.concatenate(gaps) ** 2))
+
+
+def residual_correlations(group: GroupFit) -> np.ndarray:
+    """Observed minus expected correlations of items [J, J], over persons without a missing response."""
+    observed = _observed_correlation(*complete_rows(group.y, group.person_weights))
+    return observed - _correlation(*group.model.score_moments)
 
 
 def _test(groups: GroupFit | Sequence[GroupFit], functions: Callable[[np.ndarray], Univariate]) -> LimitedInformation:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jaxlatent.diagnostics.category_tables import CategoryTables
+from jaxlatent.diagnostics.category_tables import CategoryTables, SlotJacobian
 
 
 @dataclass(frozen=True)
@@ -50,16 +50,19 @@ def expected_moments(model: CategoryTables, univariate: Univariate) -> np.ndarra
 
 
 def moment_jacobian(
-    model: CategoryTables, univariate: Univariate, jacobian: np.ndarray, weight_jacobian: np.ndarray | None
+    model: CategoryTables,
+    univariate: Univariate,
+    jacobian: np.ndarray | SlotJacobian,
+    weight_jacobian: np.ndarray | None,
 ) -> np.ndarray:
     """d e / d free [m, q] from those of the tables [R, J, K, q] and, where they move, of the weights [R, q]."""
-    nodes, items, categories, q = jacobian.shape
     mu, f = model.expected, _functions(model.tables, univariate)
-    left, right = np.triu_indices(items, 1)
-    slope = np.tensordot(np.arange(categories, dtype=float), jacobian, (0, 2))  # [R, J, q]
-    weighted = np.tensordot(model.weights, jacobian, (0, 0))  # [J, K, q]
-    first = np.einsum("ak,akq->aq", univariate.value, weighted[univariate.item])
-    turned = ((mu * model.weights[:, None]).T @ slope.reshape(nodes, -1)).reshape(items, items, q)
+    left, right = np.triu_indices(mu.shape[1], 1)
+    by_slot = jacobian.by_slot if isinstance(jacobian, SlotJacobian) else jacobian
+    first, turned = _mean_slopes(model, univariate, mu, by_slot)
+    if isinstance(jacobian, SlotJacobian):  # from the slots of the item, and of the pair's second item
+        first = (first[:, None] @ jacobian.chain[univariate.item])[:, 0]
+        turned = np.swapaxes(np.swapaxes(turned, 0, 1) @ jacobian.chain, 0, 1)
     second = turned[left, right] + turned[right, left]
     if weight_jacobian is not None:
         first = first + f.T @ weight_jacobian
@@ -103,6 +106,17 @@ def moment_covariance(model: CategoryTables, univariate: Univariate) -> np.ndarr
     pairs = size + np.arange(len(left))
     out[pairs, pairs] += ((v * w).T @ v)[left, right]
     return out
+
+
+def _mean_slopes(
+    model: CategoryTables, univariate: Univariate, mu: np.ndarray, jacobian: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """sum_r w_r df_a [A, q] and sum_r w_r mu_i dmu_j [J, J, q] for derivatives of the tables [R, J, K, q]."""
+    nodes, items, categories, q = jacobian.shape
+    slope = np.tensordot(np.arange(categories, dtype=float), jacobian, (0, 2))  # [R, J, q]
+    weighted = np.tensordot(model.weights, jacobian, (0, 0))  # [J, K, q]
+    first = np.einsum("ak,akq->aq", univariate.value, weighted[univariate.item])
+    return first, ((mu * model.weights[:, None]).T @ slope.reshape(nodes, -1)).reshape(items, items, q)
 
 
 def _functions(tables: np.ndarray, univariate: Univariate) -> np.ndarray:

@@ -568,7 +568,7 @@ def information(
 def _slot_hessian(
     family: Any, xs: jax.Array, here: FamilySlots, y: jax.Array, seen: jax.Array, weight: jax.Array
 ) -> jax.Array:
-    """Second derivatives of sum W log p(y | x) by an item's slots [item, slot, slot]: one product a slot for all items."""
+    """Second derivatives of sum W log p(y | x) by an item's slots [item, slot, slot], a slot of all items at a time."""
 
     def total(values: FamilySlots) -> jax.Array:
         wide = jax.tree.map(lambda a: a[None, None], values)

@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlatent.inference.marginal_fit import ItemData, ItemFitted, form_of, pattern_data, problem_of
+from jaxlatent.integration.gauss_hermite import GaussHermite
 from jaxlatent.models.marginal import Form, PersonMoments, Problem, inputs_of, located, person_moments, setting
 from jaxlatent.models.slots import eta_of, family_positions
-from jaxlatent.numerics.small_cholesky import backward, cells_of, cholesky_cells, forward, log_diagonal
+from jaxlatent.numerics.small_cholesky import backward, cells_of, cholesky_cells, forward
 from jaxlatent.numerics.types import Array
 
 METHODS = ("eap", "map", "ml", "wle", "eapsum")
@@ -42,7 +43,7 @@ def posterior_moments(fitted: ItemFitted, data: ItemData) -> tuple[np.ndarray, n
 
 @partial(jax.jit, static_argnums=(0, 4))
 def _modes(form: Form, problem: Problem, free: jax.Array, modes: jax.Array, kind: str) -> tuple[Array, Array]:
-    """Maximum of log p(y | x) [+ log p(x)] [+ log|I(x)|/2] and the information there, for every person."""
+    """Maximum of log p(y | x) [+ log p(x)] [+ log|I(x)|/2] and minus its second derivatives there."""
     here = setting(replace(form, personal=False), problem, free, modes.dtype)
     positions = family_positions(form.measurement)
     d = modes.shape[-1]
@@ -71,7 +72,7 @@ def _modes(form: Form, problem: Problem, free: jax.Array, modes: jax.Array, kind
 
         def log_det(x: jax.Array) -> jax.Array:
             lower = cholesky_cells(cells_of(information(x) + 1e-12 * jnp.eye(d, dtype=x.dtype)))
-            return log_diagonal(lower)
+            return jnp.stack([jnp.log(row[-1]) for row in lower]).sum(0)
 
         def objective(x: jax.Array) -> jax.Array:
             value = log_lik(x)
@@ -104,19 +105,9 @@ def _modes(form: Form, problem: Problem, free: jax.Array, modes: jax.Array, kind
             return jnp.clip(x + jax.lax.fori_loop(0, 4, halve, step), -4 * LIMIT, 4 * LIMIT)
 
         x = jax.lax.fori_loop(0, MODE_STEPS, newton, jnp.zeros_like(each.modes))
-        if kind == "map":
-            return x, curvature(x)
-        return x, jax.lax.cond(
-            True, lambda: information(x) if kind == "wle" else curvature_of(log_lik, x, d), lambda: information(x)
-        )
+        return x, curvature(x)
 
     return jax.lax.map(one, inputs_of(replace(form, personal=False), problem, modes))
-
-
-def curvature_of(function: Any, x: jax.Array, d: int) -> jax.Array:
-    """Minus the second derivatives [person, D, D] of a function of x [person, D]."""
-    slope = jax.grad(lambda v: function(v).sum())
-    return -jnp.stack([jax.jvp(slope, (x,), (jnp.zeros_like(x).at[:, k].set(1),))[1] for k in range(d)], -1)
 
 
 def mode_scores(fitted: ItemFitted, data: ItemData, kind: str) -> tuple[np.ndarray, np.ndarray]:
@@ -124,8 +115,6 @@ def mode_scores(fitted: ItemFitted, data: ItemData, kind: str) -> tuple[np.ndarr
 
     Maximum likelihood scores of patterns without a finite one are -inf or inf, with error nan.
     """
-    from jaxlatent.integration.gauss_hermite import GaussHermite
-
     used, inverse = pattern_data(replace(data, weight=None))
     form = form_of(fitted.measurement, fitted.coding, GaussHermite(1))
     with jax.enable_x64(True):

@@ -11,6 +11,7 @@ from scipy.special import ndtr, ndtri
 
 from jaxlatent.inference.marginal_fit import ItemFitted
 from jaxlatent.numerics.rotation import Rotation, rotation_jacobian
+from jaxlatent.spec.item_table import ItemRow
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -254,7 +255,8 @@ def item_intercepts(fitted: ItemFitted, params: dict[str, Any]) -> np.ndarray:
     width = max((params[m].shape[-1] for m in ("intercepts", "spacing") if m in params), default=1)
     out = np.full((n_groups, n_items, width), -1e30, params["loadings"].dtype)
     for family, items in fitted.measurement.groups:
-        own = family.item_params(params)
+        given_params: Any = params
+        own = family.item_params(given_params)
         if "intercepts" in own:
             given = np.asarray(own["intercepts"])[:, list(items)]
             out[:, list(items), : given.shape[-1]] = given
@@ -335,6 +337,22 @@ def _complex_intercepts(kind: str, params: dict[str, np.ndarray]) -> np.ndarray:
     return np.where(there, np.cumsum(np.where(there, moved, 0), -1), -1e30)
 
 
+def row_name(row: ShownRow | ItemRow) -> str:
+    """A row's name, such as F1=~A1, with .g2 in the second group."""
+    return f"{row.lhs}{row.op}{row.rhs}" + (f".g{row.group}" if row.group > 1 else "")
+
+
+def free_names(fitted: ItemFitted) -> dict[str, int]:
+    """Labels and names of all rows with a free parameter, and its place in the free vector."""
+    out: dict[str, int] = {}
+    for row in fitted.table.rows:
+        if row.free:
+            out.setdefault(row_name(row), row.free - 1)
+            if row.label:
+                out[row.label] = row.free - 1
+    return out
+
+
 def vcov_frame(fitted: ItemFitted) -> pd.DataFrame:
     """Covariance matrix of the free parameters with names such as F1=~A1, or their labels."""
     import pandas as pd
@@ -342,7 +360,6 @@ def vcov_frame(fitted: ItemFitted) -> pd.DataFrame:
     names = [""] * fitted.table.n_free
     for row in fitted.table.rows:
         if row.free and not names[row.free - 1]:
-            plain = f"{row.lhs}{row.op}{row.rhs}" + (f".g{row.group}" if row.group > 1 else "")
-            names[row.free - 1] = row.label or plain
+            names[row.free - 1] = row.label or row_name(row)
     values = np.full((len(names),) * 2, np.nan) if fitted.vcov is None else fitted.vcov
     return pd.DataFrame(values, names, names)

@@ -124,7 +124,7 @@ def _loadings(table: ItemTable, r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def exploratory_anchors(pattern: np.ndarray) -> list[int] | None:
-    """The anchors of an exploratory pattern [item, factor], the k-th of which loads on the first k factors; else None."""
+    """Anchors of an exploratory pattern [item, factor], the k-th loading on the first k factors only; else None."""
     n_items, d = pattern.shape
     count = pattern.sum(1)
     anchors = []

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 PADDED = -1e30  # an intercept of a category that an item does not have
 ITEM_MATRICES = ("intercepts", "scoring", "guessing", "upper", "dispersion", "spacing", "shift")
-NEUTRAL = {"intercepts": PADDED, "scoring": 0.0, "guessing": 0.0, "upper": 1.0, "dispersion": 1.0, "spacing": PADDED, "shift": 0.0}  # fmt: skip
+NEUTRAL = {"intercepts": PADDED, "spacing": PADDED, "upper": 1.0, "dispersion": 1.0}  # of items without; else 0
 # which name of group_equal ties which matrix
 TIES = {
     "loadings": ("loadings", "scoring"),
@@ -332,10 +332,10 @@ class _Maker:
                 starts = item.start.get(parameter.matrix)
                 lead = (item.type, parameter.matrix) not in first_of
                 first_of.add((item.type, parameter.matrix))
-                for c, value in enumerate(parameter.cells):
-                    given = parameter.first if lead and parameter.first is not None else value
+                for c, cell in enumerate(parameter.cells):
+                    given = parameter.first if lead and parameter.first is not None else cell
                     forced = _fixed_value(self.fixed, parameter.matrix, item.name)
-                    given = forced if forced is not None and value is None else given
+                    given = forced if forced is not None and cell is None else given
                     whose = item.type if parameter.shared else item.name
                     key = None
                     if given is None:
@@ -343,7 +343,8 @@ class _Maker:
                     start = math.nan if starts is None else float(np.ravel(starts)[c])
                     op = "~1" if parameter.matrix == "intercepts" else parameter.matrix
                     rhs = "" if len(parameter.cells) == 1 else str(c if parameter.matrix == "scoring" else c + 1)
-                    self.add(item.name, op, rhs, g, parameter.matrix, (j, c), key, math.nan if given is None else given, start)  # fmt: skip
+                    value = math.nan if given is None else given
+                    self.add(item.name, op, rhs, g, parameter.matrix, (j, c), key, value, start)
 
     def latent(self, g: int) -> None:
         latent = self.base.latent

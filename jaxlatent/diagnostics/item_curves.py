@@ -1,0 +1,163 @@
+"""Curves of items over the latent variables: category probabilities, information, expected scores."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxlatent.diagnostics.item_nodes import ItemDiagnosis, by_groups
+from jaxlatent.measurement.measurement import Measurement
+from jaxlatent.models.slots import family_positions
+from jaxlatent.spec.layout import Layout
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ROWS = 4096
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _of_families(
+    measurement: Measurement, what: str, layout: Layout, free: jax.Array, g: jax.Array, x: jax.Array
+) -> jax.Array:
+    """The family's "expected" or "information" (of the linear predictor) [R, item] of group g at x [R, D]."""
+    params = layout.unpack(free)
+    eta = x @ params["loadings"][g].T
+    out = jnp.zeros_like(eta)
+    for (family, _), at in zip(measurement.groups, family_positions(measurement), strict=True):
+        own = {name: value[g][None, at] for name, value in family.item_params(params).items()}
+        out = out.at[:, at].set(getattr(family, what)(eta[:, at], own))
+    return out
+
+
+def _at(diagnosis: ItemDiagnosis, what: str, x: np.ndarray, g: int) -> np.ndarray:
+    f = diagnosis.fitted
+    size = min(ROWS, 1 << max(len(x) - 1, 0).bit_length())
+    parts = []
+    with jax.enable_x64(True):
+        for start in range(0, len(x), size):
+            part = x[start : start + size]
+            padded = jnp.asarray(np.concatenate([part, np.zeros((size - len(part), x.shape[1]))]))
+            found = _of_families(f.measurement, what, f.layout, jnp.asarray(f.free), jnp.asarray(g), padded)
+            parts.append(np.asarray(found)[: len(part)])
+    return np.concatenate(parts)
+
+
+def information_matrices(diagnosis: ItemDiagnosis, x: np.ndarray, g: int) -> np.ndarray:
+    """Test information sum_j I_j(eta) lambda_j lambda_j' [R, D, D] at x [R, D]."""
+    rows = diagnosis.fitted.params["loadings"][g]
+    outer = (rows[:, :, None] * rows[:, None, :]).reshape(len(rows), -1)
+    return (_at(diagnosis, "information", x, g) @ outer).reshape(len(x), *(rows.shape[1],) * 2)
+
+
+def points_of(x: Any, n_factors: int) -> np.ndarray:
+    """Points [R, D] as a user gives them: a number, [R] for one factor, or [R, D].
+
+    Raises
+    ------
+    ValueError
+        The shape does not fit.
+    """
+    given = np.asarray(x, dtype=float)
+    if given.ndim == 0:
+        given = given[None]
+    if given.ndim == 1:
+        given = given[:, None] if n_factors == 1 else given[None]
+    if given.ndim != 2 or given.shape[1] != n_factors or not len(given):
+        raise ValueError(f"Expected x as points [point, {n_factors}]; got an array of shape {np.shape(x)}.")
+    if not np.isfinite(given).all():
+        raise ValueError("Expected finite points x; got missing or infinite ones.")
+    return given
+
+
+def _index(points: np.ndarray, names: tuple[str, ...]) -> Any:
+    import pandas as pd
+
+    if len(names) == 1:
+        return pd.Index(points[:, 0], name=names[0])
+    return pd.MultiIndex.from_arrays(list(points.T), names=list(names))
+
+
+def probability_frame(diagnosis: ItemDiagnosis, x: Any, back: np.ndarray | None = None) -> pd.DataFrame:
+    """P(y = k | x): index item and point, a column each category in its raw value, nan where an item lacks it.
+
+    back [D, D]: x back is the point before rotation. Items without categories are left out.
+    """
+    import pandas as pd
+
+    f = diagnosis.fitted
+    points = points_of(x, len(f.table.factors))
+    plain = points if back is None else points @ back
+    values = f.coding.values
+    labels = sorted({v for each in values if each is not None for v in each})
+    columns = [int(v) if float(v).is_integer() else v for v in labels]
+    index = _index(points, f.table.factors)
+    parts = []
+    for g in range(f.table.n_groups):
+        tables = diagnosis.tables_at(plain, g)
+        frames, names = [], []
+        for j, given in enumerate(values):
+            if given is None:
+                continue
+            out = np.full((len(points), len(labels)), np.nan)
+            out[:, [labels.index(v) for v in given]] = tables[:, j, : len(given)]
+            frames.append(pd.DataFrame(out, index, columns))
+            names.append(diagnosis.names[j])
+        if not frames:
+            raise ValueError("No item of this model has categories: use expected_score(x).")
+        parts.append(pd.concat(frames, keys=names, names=["item"]))
+    return by_groups(parts, f.table.groups)
+
+
+def information_frame(
+    diagnosis: ItemDiagnosis, x: Any, back: np.ndarray | None = None, direction: Any = None
+) -> pd.DataFrame:
+    """Fisher information of every item at points x: points by items; that of the test is the sum of a row.
+
+    I_j(x) = (lambda_j'u)^2 I(eta), u a direction of length one [D]; without it every item's own steepest one, so that
+    lambda_j'u = |lambda_j| (Reckase and McKinley 1991).
+    """
+    import pandas as pd
+
+    f = diagnosis.fitted
+    points = points_of(x, len(f.table.factors))
+    plain = points if back is None else points @ back
+    parts = []
+    for g in range(f.table.n_groups):
+        rows = f.params["loadings"][g]
+        if back is not None:
+            rows = rows @ back.T  # slopes of the rotated factors
+        if direction is None:
+            square = (rows**2).sum(1)
+        else:
+            u = np.asarray(direction, dtype=float)
+            if u.shape != (rows.shape[1],) or not np.linalg.norm(u) > 0:
+                raise ValueError(f"Expected direction with {rows.shape[1]} values, not all zero; got {direction!r}.")
+            square = (rows @ (u / np.linalg.norm(u))) ** 2
+        values = _at(diagnosis, "information", plain, g) * square
+        parts.append(pd.DataFrame(values, _index(points, f.table.factors), diagnosis.names))
+    return by_groups(parts, f.table.groups)
+
+
+def expected_frame(diagnosis: ItemDiagnosis, x: Any, back: np.ndarray | None = None) -> pd.DataFrame:
+    """E(y | x) of every item in its raw values: points by items; that of the test is the sum of a row."""
+    import pandas as pd
+
+    f = diagnosis.fitted
+    points = points_of(x, len(f.table.factors))
+    plain = points if back is None else points @ back
+    parts = []
+    for g in range(f.table.n_groups):
+        out = np.empty((len(points), len(diagnosis.names)))
+        tables = diagnosis.tables_at(plain, g)
+        if not diagnosis.categorical.all():
+            out[:] = _at(diagnosis, "expected", plain, g)
+        for j, given in enumerate(f.coding.values):
+            if given is not None:
+                out[:, j] = tables[:, j, : len(given)] @ np.asarray(given)
+        parts.append(pd.DataFrame(out, _index(points, f.table.factors), diagnosis.names))
+    return by_groups(parts, f.table.groups)
