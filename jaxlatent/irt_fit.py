@@ -21,8 +21,8 @@ from jaxlatent.numerics.rotation import Rotation, rotate
 from jaxlatent.results import item_tables as tables
 from jaxlatent.results.item_scores import METHODS, mode_scores, posterior_moments
 from jaxlatent.results.item_simulation import simulate_items
-from jaxlatent.spec.item_start import exploratory_anchors
 from jaxlatent.results.plausible_values import plausible_values
+from jaxlatent.spec.item_start import exploratory_anchors
 
 if TYPE_CHECKING:
     import pandas as pd
