@@ -35,6 +35,7 @@ from jaxlatent.spec.item_table import ItemTable, item_layout
 from jaxlatent.spec.layout import Layout
 
 MAX_STEPS = 500
+START_ROWS = 2000  # persons from which starting values are taken
 CELLS = 24_000  # persons x points of a chunk
 GRID_NODES = {1: 61, 2: 31, 3: 15}
 SAMPLES = 128  # of each person, where there are more factors than a grid can take
@@ -87,7 +88,8 @@ def problem_of(
     d = layout.fixed["factor_cov"].shape[-1]
     dtype = "float32" if isinstance(rule, ImportanceSampling) else "float64"
     n_points = len(rule.standard(d, (1, 1), dtype, key).log_weight)
-    size = chunk or min(256, max(8, CELLS // n_points), max(len(data.codes), 1))
+    enough = 1 << max(len(data.codes) - 1, 7).bit_length()  # a power of two, so that small sets share programs
+    size = chunk or min(256, max(8, CELLS // n_points), enough)
     chunks, places = chunks_of(
         data.codes, data.group, n_groups, size, weight=data.weight, covariates=data.covariates, dtype=np.float64
     )
@@ -102,6 +104,8 @@ def design_moments(chunks: Chunks, n_groups: int) -> tuple[np.ndarray, np.ndarra
     """Mean [group, k] and covariance [group, k, k] of the design, over persons with weight."""
     k = chunks.design.shape[-1]
     mean, cov = np.zeros((n_groups, k)), np.zeros((n_groups, k, k))
+    if k == 1:
+        return mean + 1, cov
     for g in range(n_groups):
         z = chunks.design[chunks.group == g].reshape(-1, k)
         w = chunks.weight[chunks.group == g].ravel()
@@ -261,14 +265,14 @@ def solver_options(form: Form, problem: Problem, q: int, n: int, engine: Margina
 
 def starting_values(table: ItemTable, layout: Layout, data: ItemData, measurement: Measurement) -> np.ndarray:
     """Where the solver starts."""
-    y = data.codes.astype(float)
-    if data.codes.dtype == np.int8:
-        y[data.codes < 0] = np.nan
+    rows = data.codes if len(data.codes) <= START_ROWS else data.codes[:: len(data.codes) // START_ROWS]
+    y = rows.astype(float)
+    if rows.dtype == np.int8:
+        y[rows < 0] = np.nan
     ordered = np.zeros(len(table.items), bool)
     for family, items in measurement.groups:
         ordered[list(items)] = family.categorical and type(family).__name__ not in ("Ideal",)
-    sample = y if len(y) <= 20_000 else y[:: len(y) // 20_000]
-    return starting_free(table, layout.start, sample, ordered)
+    return starting_free(table, layout.start, y, ordered)
 
 
 def persons_of(

@@ -20,7 +20,7 @@ from jaxlatent.numerics.linalg import spd_solve
 from jaxlatent.numerics.newton import BAD_START, CONVERGED, RUNNING, STEP_LIMIT, STUCK
 
 EARLY = 2  # accepted steps that follow the cross-products in any case
-NEARER = 0.3  # later ones do where each brings the decrement below this share of the last
+NEARER, NEAR = 0.3, 1e-2  # later ones do where each brings the decrement below this share of the last, to this value
 SHORTER = 0.25  # a refused step is tried again at this length
 PATIENCE, RESETS = 4, 4  # shorter steps before the matrix is renewed, renewals before the search gives up
 FINISHING = 5  # internal: converged, the information at the maximum is still to come
@@ -85,10 +85,14 @@ def bfgs(matrix: jax.Array, step: jax.Array, change: jax.Array) -> jax.Array:
 def scoring_step(
     first: Callable[[jax.Array, Any, jax.Array], First],
     second: Callable[[jax.Array, Any], tuple[jax.Array, jax.Array]],
+    feasible: Callable[[jax.Array, jax.Array], jax.Array],
     s: ScoringState,
     options: Options,
 ) -> ScoringState:
-    """One step; refused where the objective rises beyond the slack or is not finite, and then tried again shorter."""
+    """One step; refused where the objective rises beyond the slack or is not finite, and then tried again shorter.
+
+    feasible(x, direction) shortens a direction where it would leave the parameters' space.
+    """
     start, finishing = s.steps < 0, s.code == FINISHING
     e = first(s.x + s.direction, s.aux, start)
     lower = start | finishing | (e.value <= s.value + options.slack * (1 + jnp.abs(s.value)))
@@ -102,7 +106,7 @@ def scoring_step(
     updated = jnp.where(better & ~start & ~finishing, bfgs(s.matrix, x - s.x, gradient - s.gradient), s.matrix)
     along_cross = -spd_solve(cross, gradient)
     nearer = better & (-gradient @ along_cross < NEARER * s.decrement)
-    crossing = options.by_cross & s.crossing & ((accepted <= EARLY) | nearer | finishing)
+    crossing = options.by_cross & s.crossing & ((accepted <= EARLY) | (nearer & (s.decrement > NEAR)))
     matrix = jnp.where(crossing & better, cross, updated)
     direction = jax.lax.cond(crossing, lambda: along_cross, lambda: -spd_solve(matrix, gradient))
     direction = jnp.where(better, direction, SHORTER * s.direction)
@@ -128,7 +132,7 @@ def scoring_step(
     code = jnp.where(small & ~finishing, FINISHING, code)
     code = jnp.where(finishing, jnp.where(further, RUNNING, CONVERGED), code)
     code = jnp.where(start & ~(better & jnp.isfinite(direction).all()), BAD_START, code).astype(jnp.int32)
-    direction = jnp.where(code == RUNNING, direction, 0)
+    direction = jnp.where(code == RUNNING, jnp.where(better | renew, feasible(x, direction), direction), 0)
     resets = (resets + further).astype(jnp.int32)
     crossing = crossing & ~(renew & ~finishing) & ~further
     return ScoringState(
