@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxlatent.data.chunks import Chunks, chunks_of, collapsed
@@ -23,18 +25,22 @@ from jaxlatent.inference.marginal_engine import (
     start_steps,
 )
 from jaxlatent.inference.priors import Priors
+from jaxlatent.inference.progress import step_bar
 from jaxlatent.inference.settings import MarginalML
 from jaxlatent.integration.adaptive import AdaptiveGaussHermite, ImportanceSampling, Laplace
 from jaxlatent.integration.gauss_hermite import GaussHermite
 from jaxlatent.measurement.measurement import Measurement
 from jaxlatent.models.marginal import Form, Points, Problem
 from jaxlatent.models.slots import slots_of
+from jaxlatent.numerics.newton import RUNNING
 from jaxlatent.numerics.scoring import Options
 from jaxlatent.spec.item_start import starting_free
 from jaxlatent.spec.item_table import ItemTable, item_layout
 from jaxlatent.spec.layout import Layout
 
 MAX_STEPS = 500
+LARGE = 20_000_000  # answers x points from which single steps are worth their overhead
+MANY = 100_000_000  # coordinates of points from which they are kept in half precision
 START_ROWS = 2000  # persons from which starting values are taken
 CELLS = 24_000  # persons x points of a chunk
 GRID_NODES = {1: 61, 2: 31, 3: 15}
@@ -95,7 +101,10 @@ def problem_of(
     )
     standard = rule.standard(d, chunks.y.shape[:2], dtype, key)
     mean, cov = design_moments(chunks, n_groups)
-    points = Points(standard.z, np.asarray(standard.log_weight, dtype))
+    z = standard.z
+    if z.size > MANY and dtype == "float32":
+        z = jnp.asarray(z, jnp.float16)  # any points near those drawn will do: weights are those of where they are
+    points = Points(z, np.asarray(standard.log_weight, dtype))
     modes = np.zeros((*chunks.y.shape[:2], d), dtype)
     return Problem(chunks, layout, slots_of(layout), points, mean, cov), modes, places
 
@@ -229,17 +238,23 @@ def fit_items(
 
 
 def solve(engine: Marginal, problem: MarginalProblem, progress: bool | None) -> Estimate:
-    """The compiled loop, or with progress=True a loop of single steps that reports; both give the same numbers."""
-    if progress is not True:
-        return run_marginal(engine, problem)[0]
-    from tqdm.auto import tqdm
+    """One compiled loop where the work is small; else one compiled step at a time, which shows progress and stops.
 
+    Both give the same numbers. Ctrl-C ends the loop of steps with the last good state, code 0.
+    """
+    c = problem.inner.chunks
+    work = c.y.size * len(problem.inner.points.log_weight)
+    if progress is not True and work < LARGE:
+        return run_marginal(engine, problem)[0]
+    shown = progress if progress is not None else sys.stderr.isatty()
     state = start_steps(engine, problem)
-    with tqdm(desc="MarginalML", unit=" steps") as bar:
-        while not bool(engine.done(state)):
-            state = one_step(engine, problem, state)
-            bar.update()
-            bar.set_postfix_str(f"log-likelihood {-float(state.value):.3f}")
+    with step_bar("MarginalML", shown) as say:
+        try:
+            while not bool(engine.done(state)):
+                state = one_step(engine, problem, state)
+                say(f"log-likelihood {-float(state.value):.3f}")
+        except KeyboardInterrupt:
+            state = state._replace(code=jnp.asarray(RUNNING, jnp.int32))
     return finish_steps(engine, problem, state)
 
 

@@ -13,7 +13,6 @@ from jaxlatent.data.arrays import Arrays
 from jaxlatent.integration.rule import Params, PointModel, PointRule
 from jaxlatent.integration.standard_points import StandardPoints
 
-
 LOST = -36.0  # the logarithm of 2e-16
 
 

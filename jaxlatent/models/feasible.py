@@ -28,8 +28,9 @@ def step_shares(measurement: Measurement, layout: Layout, free: jax.Array, direc
             change = moved - value
             if row.support == "decreasing":
                 present = value[..., 1:] > ABSENT
-                part = _share(jnp.where(present, value[..., :-1] - value[..., 1:], 1.0),
-                              jnp.where(present, change[..., :-1] - change[..., 1:], 0.0)).min(-1, initial=1.0)  # fmt: skip
+                gap = jnp.where(present, value[..., :-1] - value[..., 1:], 1.0)
+                moving = jnp.where(present, change[..., :-1] - change[..., 1:], 0.0)
+                part = _share(gap, moving).min(-1, initial=1.0)
                 part = jnp.broadcast_to(part[..., None], value.shape)
             else:
                 part = _share(value, change)

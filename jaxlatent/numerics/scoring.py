@@ -2,10 +2,11 @@
 
 Steps are (sum S S')^-1 score (Berndt, Hall, Hall and Hausman 1974), which cost nothing beyond the score, as long as
 they bring the maximum much nearer. From then on the matrix is updated by what gradients show of the curvature (BFGS:
-Nocedal and Wright 2006, eq. 6.19), because cross-products are a poor guide where the model is wrong or persons are few. Where there are very few persons for the
-parameters the observed information (or, where it is not positive definite, that of the complete data) takes their place
-at the start. After convergence one more step computes the observed information at the maximum; if the step it gives is
-not small either, it becomes the matrix and the search goes on.
+Nocedal and Wright 2006, eq. 6.19), because cross-products are a poor guide where the model is wrong or persons are
+few. Where there are very few persons for the parameters the observed information (or, where it is not positive
+definite, that of the complete data) takes their place at the start. After convergence one more step computes the
+observed information at the maximum; if the step it gives is not small either, it becomes the matrix and the search
+goes on.
 """
 
 from __future__ import annotations
