@@ -1,9 +1,10 @@
 """Recovery of known parameters: ``python -m benchmarks.recovery [--persons N ...] [--replications K]``.
 
 Graded items with five categories, simple structure, ten items a factor, slopes U(0.7, 2), correlations of factors 0.3,
-thresholds four ordered N(0, 1.2), drawn again where a category would have less than 1 % of the persons; the parameters
-are drawn once, the answers anew in every replication. All data sets of one size go through jl.fit_batch in portions. Bias, root mean square error and coverage of 95 % intervals are averaged
-over the parameters of a class; the Monte Carlo error of a class's coverage is given beside it.
+thresholds four ordered N(0, 1.2), drawn again where a category would have less than 1 % of the persons. Parameters are
+drawn once, answers anew in every replication. Data sets of one size go through jl.fit_batch in portions. Bias, root
+mean square error and coverage of 95 % intervals are averaged over the parameters of a class; the Monte Carlo error of
+a class's coverage stands beside it.
 """
 
 from __future__ import annotations
@@ -66,7 +67,9 @@ def study(n: int, n_items: int, n_factors: int, replications: int, seed: int) ->
     """Rows of the table for one size, and whether every aim is met."""
     truth, rng = Truth(n_items, n_factors, seed), np.random.default_rng((seed, n))
     model = jl.IRT("graded", factors=truth.q)
-    started, found, errors, failed = time.perf_counter(), [], [], 0
+    started, failed = time.perf_counter(), 0
+    found: list[np.ndarray] = []
+    errors: list[np.ndarray] = []
     expected = None
     while len(found) + failed < replications:
         count = min(PORTION, replications - len(found) - failed)
