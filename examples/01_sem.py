@@ -29,6 +29,4 @@ print(fit.bootstrap(1000, key=1).parameters(ci="bca").tail(2))
 hs = jl.datasets.load("holzinger_swineford")
 three = "visual =~ x1 + x2 + x3\n textual =~ x4 + x5 + x6\n speed =~ x7 + x8 + x9"
 print(jl.SEM(three, group_equal=("loadings",)).fit(hs, group="school").summary())
-print(
-    jl.SEM(three).fit(hs, jl.estimator("MLR")).summary(), jl.SEM(three).fit(hs, jl.LeastSquares("gls")).fit_measures()
-)
+print(jl.SEM(three).fit(hs, jl.estimator("MLR")).summary(), jl.SEM(three).fit(hs, jl.LeastSquares("gls")).fit_measures())
