@@ -30,11 +30,7 @@ NEWTON_STEPS = 20
 def around_modes(
     model: PointModel, params: Params, data: Arrays, z: Array, log_weight: Array
 ) -> tuple[jax.Array, jax.Array]:
-<<<<<<< HEAD
     """x = mode + L'^-1 z [point, person, D] and log w + log p(x) - log q, L L' the curvature at the mode."""
-=======
-    """x = mode + L'^-1 z [point, person, D] and log w + log p(x) - log q; L L' the curvature of log p(y, x)."""
->>>>>>> irttests
     latent = model.latent_distribution(params, data)
     d, n = latent.n_latent, data.n_persons
     dtype = params["factor_cov"].dtype
