@@ -36,7 +36,7 @@ def two_factors():
 
 @functools.cache
 def in_groups():
-    return jl.IRT("gpcm", group_equal=("loadings", "intercepts")).fit(sample(groups=2), group="country")
+    return jl.IRT("graded", group_equal=("loadings", "intercepts")).fit(sample(groups=2), group="country")
 
 
 def test_rotation_changes_no_probability():
@@ -110,7 +110,7 @@ def test_score_tests_and_wald():
     fit = in_groups()
     found = fit.score_tests().set_index("constraint")
     assert found.loc["total", "df"] == 6 + 12 - 2 and (found["stat"] > 0).all()
-    free = jl.IRT("gpcm").fit(sample(groups=2), group="country")
+    free = jl.IRT("graded").fit(sample(groups=2), group="country")
     ratio = 2 * (free.log_likelihood - fit.log_likelihood)
     np.testing.assert_allclose(found.loc["total", "stat"], ratio, rtol=0.15)
     wald = free.wald_test("F1=~y0 == F1=~y0.g2; y0~12 == y0~12.g2")

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from jaxlatent.inference.estimate import Estimate
 from jaxlatent.inference.priors import Priors
+from jaxlatent.models.feasible import step_shares
 from jaxlatent.models.marginal import Form, Problem, evaluate, information, person_scores
 from jaxlatent.numerics.newton import RUNNING
 from jaxlatent.numerics.scoring import FINISHING, First, Options, ScoringState, scoring_init, scoring_step
@@ -52,6 +53,15 @@ class Marginal:
         z = problem.basis
         return z.T @ (observed - hessian) @ z, z.T @ (complete - hessian) @ z
 
+    def feasible(self, problem: MarginalProblem, x: jax.Array, direction: jax.Array) -> jax.Array:
+        """The step, shortened where item parameters would leave where they live."""
+        z = problem.basis
+        free, step = problem.offset + z @ x, z @ direction
+        shares = step_shares(self.form.measurement, problem.inner.layout, free, step)
+        if z.shape[0] == z.shape[1]:
+            return z.T @ (shares * step)
+        return shares.min() * direction  # linear restrictions tie the parameters: all go together
+
     def init(self, problem: MarginalProblem, key: jax.Array | None = None) -> ScoringState:
         return scoring_init(jnp.asarray(problem.start), jnp.asarray(problem.modes))
 
@@ -59,7 +69,13 @@ class Marginal:
         return (state.code != RUNNING) & (state.code != FINISHING)
 
     def step(self, problem: MarginalProblem, state: ScoringState) -> ScoringState:
-        return scoring_step(partial(self.first, problem), partial(self.second, problem), state, problem.options)
+        return scoring_step(
+            partial(self.first, problem),
+            partial(self.second, problem),
+            partial(self.feasible, problem),
+            state,
+            problem.options,
+        )
 
     def finish(self, problem: MarginalProblem, state: ScoringState) -> Estimate:
         """free, and in statistics the reduced matrices: information (where computed) and cross-products."""

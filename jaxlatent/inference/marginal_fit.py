@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxlatent.data.chunks import Chunks, chunks_of, collapsed
@@ -23,18 +25,23 @@ from jaxlatent.inference.marginal_engine import (
     start_steps,
 )
 from jaxlatent.inference.priors import Priors
+from jaxlatent.inference.progress import step_bar
 from jaxlatent.inference.settings import MarginalML
 from jaxlatent.integration.adaptive import AdaptiveGaussHermite, ImportanceSampling, Laplace
 from jaxlatent.integration.gauss_hermite import GaussHermite
 from jaxlatent.measurement.measurement import Measurement
 from jaxlatent.models.marginal import Form, Points, Problem
 from jaxlatent.models.slots import slots_of
+from jaxlatent.numerics.newton import RUNNING
 from jaxlatent.numerics.scoring import Options
 from jaxlatent.spec.item_start import starting_free
 from jaxlatent.spec.item_table import ItemTable, item_layout
 from jaxlatent.spec.layout import Layout
 
 MAX_STEPS = 500
+LARGE = 20_000_000  # answers x points from which single steps are worth their overhead
+MANY = 100_000_000  # coordinates of points from which they are kept in half precision
+START_ROWS = 2000  # persons from which starting values are taken
 CELLS = 24_000  # persons x points of a chunk
 GRID_NODES = {1: 61, 2: 31, 3: 15}
 SAMPLES = 128  # of each person, where there are more factors than a grid can take
@@ -87,13 +94,17 @@ def problem_of(
     d = layout.fixed["factor_cov"].shape[-1]
     dtype = "float32" if isinstance(rule, ImportanceSampling) else "float64"
     n_points = len(rule.standard(d, (1, 1), dtype, key).log_weight)
-    size = chunk or min(256, max(8, CELLS // n_points), max(len(data.codes), 1))
+    enough = 1 << max(len(data.codes) - 1, 7).bit_length()  # a power of two, so that small sets share programs
+    size = chunk or min(256, max(8, CELLS // n_points), enough)
     chunks, places = chunks_of(
         data.codes, data.group, n_groups, size, weight=data.weight, covariates=data.covariates, dtype=np.float64
     )
     standard = rule.standard(d, chunks.y.shape[:2], dtype, key)
     mean, cov = design_moments(chunks, n_groups)
-    points = Points(standard.z, np.asarray(standard.log_weight, dtype))
+    z = standard.z
+    if z.size > MANY and dtype == "float32":
+        z = jnp.asarray(z, jnp.float16)  # any points near those drawn will do: weights are those of where they are
+    points = Points(z, np.asarray(standard.log_weight, dtype))
     modes = np.zeros((*chunks.y.shape[:2], d), dtype)
     return Problem(chunks, layout, slots_of(layout), points, mean, cov), modes, places
 
@@ -102,6 +113,8 @@ def design_moments(chunks: Chunks, n_groups: int) -> tuple[np.ndarray, np.ndarra
     """Mean [group, k] and covariance [group, k, k] of the design, over persons with weight."""
     k = chunks.design.shape[-1]
     mean, cov = np.zeros((n_groups, k)), np.zeros((n_groups, k, k))
+    if k == 1:
+        return mean + 1, cov
     for g in range(n_groups):
         z = chunks.design[chunks.group == g].reshape(-1, k)
         w = chunks.weight[chunks.group == g].ravel()
@@ -225,17 +238,23 @@ def fit_items(
 
 
 def solve(engine: Marginal, problem: MarginalProblem, progress: bool | None) -> Estimate:
-    """The compiled loop, or with progress=True a loop of single steps that reports; both give the same numbers."""
-    if progress is not True:
-        return run_marginal(engine, problem)[0]
-    from tqdm.auto import tqdm
+    """One compiled loop where the work is small; else one compiled step at a time, which shows progress and stops.
 
+    Both give the same numbers. Ctrl-C ends the loop of steps with the last good state, code 0.
+    """
+    c = problem.inner.chunks
+    work = c.y.size * len(problem.inner.points.log_weight)
+    if progress is not True and work < LARGE:
+        return run_marginal(engine, problem)[0]
+    shown = progress if progress is not None else sys.stderr.isatty()
     state = start_steps(engine, problem)
-    with tqdm(desc="MarginalML", unit=" steps") as bar:
-        while not bool(engine.done(state)):
-            state = one_step(engine, problem, state)
-            bar.update()
-            bar.set_postfix_str(f"log-likelihood {-float(state.value):.3f}")
+    with step_bar("MarginalML", shown) as say:
+        try:
+            while not bool(engine.done(state)):
+                state = one_step(engine, problem, state)
+                say(f"log-likelihood {-float(state.value):.3f}")
+        except KeyboardInterrupt:
+            state = state._replace(code=jnp.asarray(RUNNING, jnp.int32))
     return finish_steps(engine, problem, state)
 
 
@@ -261,14 +280,14 @@ def solver_options(form: Form, problem: Problem, q: int, n: int, engine: Margina
 
 def starting_values(table: ItemTable, layout: Layout, data: ItemData, measurement: Measurement) -> np.ndarray:
     """Where the solver starts."""
-    y = data.codes.astype(float)
-    if data.codes.dtype == np.int8:
-        y[data.codes < 0] = np.nan
+    rows = data.codes if len(data.codes) <= START_ROWS else data.codes[:: len(data.codes) // START_ROWS]
+    y = rows.astype(float)
+    if rows.dtype == np.int8:
+        y[rows < 0] = np.nan
     ordered = np.zeros(len(table.items), bool)
     for family, items in measurement.groups:
         ordered[list(items)] = family.categorical and type(family).__name__ not in ("Ideal",)
-    sample = y if len(y) <= 20_000 else y[:: len(y) // 20_000]
-    return starting_free(table, layout.start, sample, ordered)
+    return starting_free(table, layout.start, y, ordered)
 
 
 def persons_of(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -18,3 +19,20 @@ def track(items: Iterable[T], total: int, what: str, progress: bool | None) -> I
     from tqdm.auto import tqdm
 
     yield from tqdm(items, total=total, desc=what, delay=0 if progress else DELAY, leave=False)
+
+
+@contextmanager
+def step_bar(what: str, shown: bool) -> Iterator[Callable[[str], None]]:
+    """A function to call after every step with what to say; it draws a bar of steps where it is to be shown."""
+    if not shown:
+        yield lambda text: None
+        return
+    from tqdm.auto import tqdm
+
+    with tqdm(desc=what, unit=" steps") as bar:
+
+        def say(text: str) -> None:
+            bar.update()
+            bar.set_postfix_str(text)
+
+        yield say

@@ -13,6 +13,8 @@ from jaxlatent.data.arrays import Arrays
 from jaxlatent.integration.rule import Params, PointModel, PointRule
 from jaxlatent.integration.standard_points import StandardPoints
 
+LOST = -36.0  # the logarithm of 2e-16
+
 
 @partial(jax.tree_util.register_dataclass, data_fields=(), meta_fields=("n",))
 @dataclass(frozen=True)
@@ -34,9 +36,10 @@ class GaussHermite(PointRule):
             raise ValueError(f"Expected at least 1 node; got n = {self.n}.")
 
     def standard(self, n_latent: int, shape: tuple[int, ...], dtype: str, key: int) -> StandardPoints:
-        """Nodes [point, D]."""
+        """Nodes [point, D]; those whose weight is lost in rounding are left out."""
         z, log_w = grid(self.n, n_latent)
-        return StandardPoints(z.astype(dtype), log_w)
+        keep = log_w > LOST
+        return StandardPoints(z[keep].astype(dtype), log_w[keep])
 
     def points(self, model: PointModel, params: Params, data: Arrays) -> tuple[jax.Array, jax.Array]:
         latent = model.latent_distribution(params, data)

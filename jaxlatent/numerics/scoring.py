@@ -1,11 +1,12 @@
 """Quasi-Newton steps for likelihoods that are sums over persons, begun at their cross-products of scores.
 
-The first steps are (sum S S')^-1 score (Berndt, Hall, Hall and Hausman 1974), which cost nothing beyond the score. From
-then on the matrix is updated by what gradients show of the curvature (BFGS: Nocedal and Wright 2006, eq. 6.19), because
-cross-products are a poor guide where the model is wrong or persons are few. Where there are very few persons for the
-parameters the observed information (or, where it is not positive definite, that of the complete data) takes their place
-at the start. After convergence one more step computes the observed information at the maximum; if the step it gives is
-not small either, it becomes the matrix and the search goes on.
+Steps are (sum S S')^-1 score (Berndt, Hall, Hall and Hausman 1974), which cost nothing beyond the score, as long as
+they bring the maximum much nearer. From then on the matrix is updated by what gradients show of the curvature (BFGS:
+Nocedal and Wright 2006, eq. 6.19), because cross-products are a poor guide where the model is wrong or persons are
+few. Where there are very few persons for the parameters the observed information (or, where it is not positive
+definite, that of the complete data) takes their place at the start. After convergence one more step computes the
+observed information at the maximum; if the step it gives is not small either, it becomes the matrix and the search
+goes on.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ import jax.numpy as jnp
 from jaxlatent.numerics.linalg import spd_solve
 from jaxlatent.numerics.newton import BAD_START, CONVERGED, RUNNING, STEP_LIMIT, STUCK
 
-EARLY = 2  # accepted steps that follow the cross-products
+EARLY = 2  # accepted steps that follow the cross-products in any case
+NEARER, NEAR = 0.3, 1e-2  # later ones do where each brings the decrement below this share of the last, to this value
 SHORTER = 0.25  # a refused step is tried again at this length
 PATIENCE, RESETS = 4, 4  # shorter steps before the matrix is renewed, renewals before the search gives up
 FINISHING = 5  # internal: converged, the information at the maximum is still to come
@@ -46,6 +48,7 @@ class ScoringState(NamedTuple):
     matrix: jax.Array
     direction: jax.Array
     decrement: jax.Array
+    crossing: jax.Array  # the matrix is that of cross-products
     accepted: jax.Array
     refused: jax.Array  # in a row
     resets: jax.Array
@@ -66,7 +69,8 @@ def scoring_init(x: jax.Array, aux: Any) -> ScoringState:
     """The state before anything is evaluated: the first step stays at x."""
     q, inf = x.shape[0], jnp.full((), jnp.inf, x.dtype)
     eye, none, count = jnp.eye(q, dtype=x.dtype), jnp.zeros_like(x), jnp.zeros((), jnp.int32)
-    return ScoringState(x, inf, none, eye, aux, eye, none, inf, count, count, count, count - 1, count + RUNNING)
+    yes = jnp.ones((), bool)
+    return ScoringState(x, inf, none, eye, aux, eye, none, inf, yes, count, count, count, count - 1, count + RUNNING)
 
 
 def bfgs(matrix: jax.Array, step: jax.Array, change: jax.Array) -> jax.Array:
@@ -82,10 +86,14 @@ def bfgs(matrix: jax.Array, step: jax.Array, change: jax.Array) -> jax.Array:
 def scoring_step(
     first: Callable[[jax.Array, Any, jax.Array], First],
     second: Callable[[jax.Array, Any], tuple[jax.Array, jax.Array]],
+    feasible: Callable[[jax.Array, jax.Array], jax.Array],
     s: ScoringState,
     options: Options,
 ) -> ScoringState:
-    """One step; refused where the objective rises beyond the slack or is not finite, and then tried again shorter."""
+    """One step; refused where the objective rises beyond the slack or is not finite, and then tried again shorter.
+
+    feasible(x, direction) shortens a direction where it would leave the parameters' space.
+    """
     start, finishing = s.steps < 0, s.code == FINISHING
     e = first(s.x + s.direction, s.aux, start)
     lower = start | finishing | (e.value <= s.value + options.slack * (1 + jnp.abs(s.value)))
@@ -96,10 +104,13 @@ def scoring_step(
     accepted = s.accepted + better
     refused = jnp.where(better, 0, s.refused + 1)
 
-    early = options.by_cross & (accepted <= EARLY) & (s.resets == 0)
     updated = jnp.where(better & ~start & ~finishing, bfgs(s.matrix, x - s.x, gradient - s.gradient), s.matrix)
-    matrix = jnp.where(early & better, cross, updated)
-    direction = jnp.where(better, -spd_solve(matrix, gradient), SHORTER * s.direction)
+    along_cross = -spd_solve(cross, gradient)
+    nearer = better & (-gradient @ along_cross < NEARER * s.decrement)
+    crossing = options.by_cross & s.crossing & ((accepted <= EARLY) | (nearer & (s.decrement > NEAR)))
+    matrix = jnp.where(crossing & better, cross, updated)
+    direction = jax.lax.cond(crossing, lambda: along_cross, lambda: -spd_solve(matrix, gradient))
+    direction = jnp.where(better, direction, SHORTER * s.direction)
     broken = ~jnp.isfinite(direction).all() | (refused >= PATIENCE)
     renew = (broken | (start & ~options.by_cross)) & ~finishing | (finishing & options.finish)
 
@@ -122,9 +133,10 @@ def scoring_step(
     code = jnp.where(small & ~finishing, FINISHING, code)
     code = jnp.where(finishing, jnp.where(further, RUNNING, CONVERGED), code)
     code = jnp.where(start & ~(better & jnp.isfinite(direction).all()), BAD_START, code).astype(jnp.int32)
-    direction = jnp.where(code == RUNNING, direction, 0)
+    direction = jnp.where(code == RUNNING, jnp.where(better | renew, feasible(x, direction), direction), 0)
     resets = (resets + further).astype(jnp.int32)
+    crossing = crossing & ~(renew & ~finishing) & ~further
     return ScoringState(
-        x, value, gradient, cross, aux, matrix, direction, decrement, accepted.astype(jnp.int32),
+        x, value, gradient, cross, aux, matrix, direction, decrement, crossing, accepted.astype(jnp.int32),
         refused.astype(jnp.int32), resets, steps, code,
     )  # fmt: skip

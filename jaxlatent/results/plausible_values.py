@@ -13,7 +13,7 @@ import numpy as np
 from jaxlatent.inference.marginal_fit import ItemData, ItemFitted, form_of, problem_of
 from jaxlatent.integration.gauss_hermite import GaussHermite
 from jaxlatent.models.marginal import Form, Problem, inputs_of, located, log_prior, setting
-from jaxlatent.models.slots import family_positions
+from jaxlatent.models.slots import family_positions, log_prob_of
 from jaxlatent.results.item_scores import posterior_moments
 
 CANDIDATES = 256  # a person, at least; sixteen a draw
@@ -32,9 +32,8 @@ def _log_joint(form: Form, problem: Problem, free: jax.Array, x: jax.Array) -> j
         group, chunk, _, _, _ = located(form, problem, here, each, 0)
         total = log_prior(group.prior, points, chunk.design)
         for (family, _), at, slots in zip(form.measurement.groups, positions, group.slots, strict=True):
-            own = {name: v[None, None] for name, v in slots.own.items()}
-            eta = points @ group.loadings[at].T
-            given_x = family.log_prob(eta, own, chunk.y[:, None, at])
+            wide = jax.tree.map(lambda a: a[None, None], slots)
+            given_x = log_prob_of(family, points @ group.loadings[at].T, wide, chunk.y[:, None, at])
             total = total + jnp.where(chunk.seen[:, None, at], given_x, 0).sum(-1)
         return total
 

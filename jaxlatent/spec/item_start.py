@@ -15,6 +15,10 @@ SIZES = (0.3, 2.5)  # slopes start between these
 def correlations(y: np.ndarray) -> np.ndarray:
     """Pairwise correlations of columns [item, item] with missing values as nan; 0 where a pair is never seen."""
     seen = ~np.isnan(y)
+    if seen.all():
+        z = y - y.mean(0)
+        spread = np.sqrt(np.maximum((z**2).sum(0), 1e-12))
+        return np.clip((z.T @ z) / np.outer(spread, spread), -1, 1)
     mean = np.where(seen, y, 0).sum(0) / np.maximum(seen.sum(0), 1)
     z = np.where(seen, y - mean, 0)
     both = seen.astype(float).T @ seen
@@ -25,7 +29,7 @@ def correlations(y: np.ndarray) -> np.ndarray:
     return np.clip(r, -1, 1)
 
 
-def principal_loadings(r: np.ndarray, d: int, rounds: int = 10) -> np.ndarray:
+def principal_loadings(r: np.ndarray, d: int, rounds: int = 4) -> np.ndarray:
     """Loadings [item, d] of a principal factor analysis of correlations."""
     communality = np.full(len(r), 0.5)
     loadings = np.zeros((len(r), d))
