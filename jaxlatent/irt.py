@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -11,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxlatent.data.coding import Coding, coding_of
-from jaxlatent.data.frames import column_names, is_named, require
+from jaxlatent.data.frames import column_names, is_named, require, table_shape
 from jaxlatent.data.responses import Responses
-from jaxlatent.inference.marginal_fit import ItemData, fit_items
+from jaxlatent.inference.marginal_fit import ItemData, fit_items, starting_values
 from jaxlatent.inference.priors import CellPrior, Priors
 from jaxlatent.inference.settings import MarginalML
 from jaxlatent.irt_fit import ItemResponseFit
@@ -22,7 +23,15 @@ from jaxlatent.measurement.item_types import ITEM_TYPES, ItemType, family_of
 from jaxlatent.measurement.measurement import Measurement
 from jaxlatent.sem import ModelWarning
 from jaxlatent.spec.item_start import anchor_items
-from jaxlatent.spec.item_table import Factors, Item, ItemTable, build_item_table, check_item_ties, factors_of
+from jaxlatent.spec.item_table import (
+    Factors,
+    Item,
+    ItemTable,
+    build_item_table,
+    check_item_ties,
+    factors_of,
+    item_layout,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,9 +80,15 @@ class IRT:
         if isinstance(covariates, str):
             covariates = (covariates,)
         self.item_type = item_type
-        self.factors = factors
-        self.covariates = tuple(covariates or ())
+        self.factors = int(factors) if isinstance(factors, np.integer) else factors
+        self.covariates = tuple(str(name) for name in covariates or ())
+        twice = [name for name in self.covariates if self.covariates.count(name) > 1]
+        if twice:
+            raise ValueError(f"The covariate {twice[0]!r} is given twice.")
         self.group_equal = check_item_ties(group_equal)
+        for name, value in (("fixed", fixed), ("priors", priors)):
+            if value is not None and not isinstance(value, Mapping):
+                raise ValueError(f"Expected {name} as a mapping from names of parameters; got {value!r}.")
         self.fixed = dict(fixed or {})
         self.constraints = constraints
         self.priors = dict(priors or {})
@@ -121,10 +136,12 @@ class IRT:
                 raise ValueError(f"The option {name} is not in this version for MarginalML: leave it out.")
         if missing not in (None, "fiml", "listwise"):
             raise ValueError(f"Expected missing to be None, 'fiml' or 'listwise'; got {missing!r}.")
+        if isinstance(key, bool) or not isinstance(key, int | np.integer) or key < 0:
+            raise ValueError(f"Expected key, the random key, to be a whole number from 0; got {key!r}.")
         p = self._prepare(data, group, weights, listwise=missing == "listwise")
         fitted = fit_items(
-            p.table, p.measurement, p.coding, p.data, p.responses, engine, priors=p.priors, notes=p.notes, key=key,
-            progress=progress, anchors=p.anchors,
+            p.table, p.measurement, p.coding, p.data, p.responses, engine, priors=p.priors, notes=p.notes, key=int(key),
+            progress=progress, anchors=p.anchors, start=_start(p),
         )  # fmt: skip
         fit = ItemResponseFit(self, fitted, 0.0)
         if p.anchors and self.rotation not in (None, "none"):
@@ -139,12 +156,15 @@ class IRT:
         factors, responses = self._read(data, group, weights)
         if listwise:
             responses = responses.listwise()
+        _check_covariates(responses, self.group_equal)
         coding = _coding(responses, [type_of(self, name) for name in factors.items])
         _check_size(responses, factors)
         codes = coding.encode(responses.y)
         anchors = anchor_items(responses.y, len(factors.factors)) if factors.exploratory else []
         _check_groups(codes, responses, coding, self.group_equal)
         table, measurement = assemble(self, coding, responses.group_labels, anchors, codes)
+        if not self.priors:
+            _check_counts(table, coding)
         data_ = ItemData(codes, responses.group, responses.weight, responses.covariates)
         notes = responses.notes + coding.notes
         return Prepared(
@@ -157,6 +177,10 @@ class IRT:
                 raise ValueError("Responses hold their groups and weights already: leave group and weights out.")
             factors = self._syntax or factors_of(self.factors, data.names, self.covariates)
             require(list(data.names), factors.items, "item")
+            require(list(data.covariate_names), factors.covariates, "covariate")
+            z = [data.covariate_names.index(name) for name in factors.covariates]
+            own = data.covariates[:, z] if z and data.covariates is not None else None
+            data = replace(data, covariates=own, covariate_names=factors.covariates)
             at = [data.names.index(name) for name in factors.items]
             return factors, _columns(data, at, factors.items)
         if is_named(data):
@@ -164,9 +188,7 @@ class IRT:
             other = {group, weights, *self.covariates}
             items = tuple(name for name in names if name not in other)
         else:
-            shape = np.shape(data)
-            if len(shape) != 2:
-                raise ValueError(f"Expected an array with persons in rows and items in columns; got shape {shape}.")
+            shape = table_shape(data)
             if group or weights or self.covariates:
                 raise ValueError("An array has no column names for group, weights or covariates: pass a frame.")
             items = tuple(f"item{j + 1}" for j in range(shape[1]))
@@ -177,6 +199,9 @@ class IRT:
             unknown = [name for name in self.item_type if name not in factors.items]
             if unknown:
                 raise ValueError(f"item_type names {unknown[0]!r}, which is no item of the model.")
+        _check_rows(
+            len(data[next(iter(data))]) if isinstance(data, Mapping) and data else len(data), len(factors.items)
+        )
         return factors, Responses.from_frame(
             data, factors.items, group=group, weights=weights, covariates=factors.covariates
         )
@@ -215,9 +240,23 @@ def assemble(
     table = build_item_table(
         factors, items, groups=groups, group_equal=spec.group_equal, fixed=spec.fixed, constraints=spec.constraints
     )
+    _check_shared(items)
     families = [_family(given, kind, k) for (kind, given), k in zip(types, coding.n_categories, strict=True)]
     _check_simple(table, types)
     return table, _measurement(families)
+
+
+def _check_shared(items: Sequence[Item]) -> None:
+    """Items that share a row have as many categories as one another."""
+    first: dict[str, Item] = {}
+    for item in items:
+        if any(row.shared for row in item.parameters):
+            other = first.setdefault(item.type, item)
+            if other.n_categories != item.n_categories:
+                raise ValueError(
+                    f"Items of type {item.type!r} share their spacing and need as many categories as one another; got"
+                    f" {other.n_categories} of {other.name!r} and {item.n_categories} of {item.name!r}."
+                )
 
 
 def type_of(spec: IRT, name: str) -> tuple[str, ItemType]:
@@ -297,16 +336,53 @@ def _columns(data: Responses, at: Sequence[int], names: tuple[str, ...]) -> Resp
     return replace(data, y=data.y[:, list(at)], names=names).drop_empty_rows().check_columns()
 
 
-def _check_size(responses: Responses, factors: Factors) -> None:
-    n, j = responses.y.shape
+def _check_rows(n: int, j: int) -> None:
     if j > 2 * n:
         raise ValueError(
             f"Expected more persons than items; got {n} rows and {j} columns: are persons in columns? Then transpose."
         )
     if n < 10:
         raise ValueError(f"Expected at least 10 persons; got {n}, too few for an item response model.")
+
+
+def _check_size(responses: Responses, factors: Factors) -> None:
+    n, j = responses.y.shape
+    _check_rows(n, j)
     if len(factors.factors) >= max(j, 2):
         raise ValueError(f"Expected fewer factors than items; got {len(factors.factors)} factors and {j} items.")
+
+
+def _check_covariates(responses: Responses, equal: Sequence[str]) -> None:
+    """Covariates vary, and none is a sum of the others, wherever their effects are estimated."""
+    z = responses.covariates
+    if z is None:
+        return
+    groups = range(1) if "regressions" in equal else range(responses.n_groups)
+    for g in groups:
+        own = z if len(groups) == 1 else z[responses.group == g]
+        here = f" in group {responses.group_labels[g]!r}" if len(groups) > 1 else ""
+        away = own - own.mean(axis=0)
+        away = away / np.maximum(np.abs(away).max(axis=0), 1e-300)
+        for k, name in enumerate(responses.covariate_names):
+            if np.linalg.matrix_rank(away[:, : k + 1], tol=1e-9 * np.sqrt(len(own))) <= k:
+                raise ValueError(
+                    f"The covariate {name!r} is constant or a sum of the other covariates{here}: remove it"
+                    + (", or leave the group out." if here else ".")
+                )
+
+
+def _check_counts(table: ItemTable, coding: Coding) -> None:
+    """No more parameters than the data have proportions of patterns."""
+    if table.n_free == 0:
+        raise ValueError("The model has no free parameter: everything is fixed.")
+    if not coding.categorical or table.covariates:
+        return
+    patterns = table.n_groups * (math.prod(coding.n_categories) - 1)
+    if table.n_parameters > patterns:
+        raise ValueError(
+            f"The model has {table.n_parameters} parameters, but the answers to {len(table.items)} item(s) only"
+            f" {patterns} proportions of patterns: it is not identified; use more items, or fix parameters."
+        )
 
 
 def _check_groups(codes: np.ndarray, responses: Responses, coding: Coding, equal: Sequence[str]) -> None:
@@ -350,6 +426,28 @@ def _priors(given: Mapping[str, Any], table: ItemTable) -> Priors:
     return Priors(tuple(cells))
 
 
+def _start(p: Prepared) -> np.ndarray | None:
+    """Starting values where there are priors, at which these must have a density."""
+    if not p.priors.cells:
+        return None
+    layout = item_layout(p.table)
+    start = starting_values(p.table, layout, p.data, p.measurement)
+    for row in p.table.rows:
+        for prior in p.priors.cells:
+            if row.free and row.matrix == prior.matrix and prior.scale == "natural":
+                value = start[row.free - 1]
+                with warnings.catch_warnings():  # NumPyro's about values outside the support
+                    warnings.simplefilter("ignore")
+                    density = float(prior.distribution.log_prob(value))
+                if not np.isfinite(density):
+                    raise ValueError(
+                        f"The prior of {prior.matrix!r} has no density at the starting value {value:.3g} of"
+                        f" '{row.lhs} {row.op} {row.rhs}'".rstrip()
+                        + ": recode an item that runs against the others, or choose another prior."
+                    )
+    return start
+
+
 def fit_irt_batch(model: IRT, stacked: Any, engine: Any = None) -> Any:
     """Estimates of one item response model for many data sets: see fit_batch."""
     from jaxlatent.inference.item_batch import fit_item_stack
@@ -375,4 +473,8 @@ def fit_irt_batch(model: IRT, stacked: Any, engine: Any = None) -> Any:
     at = [list(p.table.observed).index(name) for name in p.coding.names]
     if names and names[0] is not None:
         at = [names[0].index(name) for name in p.table.observed]
+    for b, y in enumerate(stack[:, :, at]):
+        for j, name in enumerate(p.table.observed):
+            if len(np.unique(y[~np.isnan(y[:, j]), j])) < 2:
+                raise ValueError(f"The item {name!r} has no two different answers in data set {b + 1}.")
     return fit_item_stack(p.table, p.measurement, p.coding, stack[:, :, at], engine, p.priors)

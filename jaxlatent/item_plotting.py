@@ -166,10 +166,12 @@ class ItemPlots:
         return parameters(frame, op=op, path=path)
 
     def residuals(
-        self, frame: pd.DataFrame, path: str | Path | None = None, *, label: str = "residual correlation"
+        self, frame: pd.DataFrame | None = None, path: str | Path | None = None, *, label: str | None = None
     ) -> Any:
-        """Heat map of a square frame of items by items, such as Q3 or local dependence."""
-        return residuals(frame, label=label, path=path)
+        """Heat map of a square frame of items by items; Q3 where none is given."""
+        if frame is None:
+            return residuals(self._fit.local_dependence("q3"), label=label or "Q3", path=path)
+        return residuals(frame, label=label or "residual correlation", path=path)
 
     def scree(self, frame: pd.DataFrame | pd.Series, path: str | Path | None = None) -> Any:
         """Eigenvalues, or held-out log-likelihoods, by the number of factors (the index of the frame)."""

@@ -308,8 +308,17 @@ def test_summary_of_several_factors_and_many_categories() -> None:
 
 def test_tests_of_fit_are_printed_where_they_are(monkeypatch) -> None:
     fit = estimated()
-    more = pd.Series({**fit.fit_measures(), "m2": 11.94, "m2_df": 5, "m2_pvalue": 0.0356, "m2_rmsea": 0.037, "g2": 31.7,
-                      "g2_df": 21, "g2_pvalue": 0.063, "srmsr": 0.032})  # fmt: skip
+    basic = dict(fit.fit_measures()[["npar", "logl", "aic", "bic", "sabic"]])
+    tests = {
+        "m2": 11.94,
+        "m2_df": 5,
+        "m2_pvalue": 0.0356,
+        "m2_rmsea": 0.037,
+        "g2": 31.7,
+        "g2_df": 21,
+        "g2_pvalue": 0.063,
+    }
+    more = pd.Series(basic | tests | {"srmsr": 0.032})
     monkeypatch.setattr(ItemResponseFit, "fit_measures", lambda self: more)
     text = str(fit.summary())
     assert re.search(r"M2\s+11\.940\s+5\s+0\.036\s+0\.037", text)

@@ -90,6 +90,14 @@ def _array(data: Any) -> np.ndarray:
     return array
 
 
+def table_shape(data: Any) -> tuple[int, int]:
+    """Rows and columns of an unnamed table."""
+    if hasattr(data, "cov") and hasattr(data, "n"):
+        raise ValueError("This model needs the answers of persons: pass the data themselves, not their moments.")
+    n, p = _array(data).shape
+    return n, p
+
+
 def require(names: Sequence[str], wanted: Sequence[str], role: str = "variable") -> None:
     """Every wanted name exists exactly once."""
     for name in wanted:

@@ -147,12 +147,15 @@ class MarginalML:
 
     def __post_init__(self) -> None:
         _one_of("se", self.se, MARGINAL_SE)
-        if self.integration is not None and not hasattr(self.integration, "standard"):
+        if self.integration is not None and (
+            isinstance(self.integration, type) or not hasattr(self.integration, "standard")
+        ):
             raise ValueError(
                 "Expected integration to be GaussHermite(n), AdaptiveGaussHermite(n), Laplace(), QuasiMonteCarlo(n) or"
                 f" ImportanceSampling(n); got {self.integration!r}."
             )
-        if self.tolerance is not None and not 0 < self.tolerance < 1:
+        number = isinstance(self.tolerance, int | float | np.number)
+        if self.tolerance is not None and not (number and 0 < self.tolerance < 1):
             raise ValueError(f"Expected tolerance between 0 and 1; got {self.tolerance!r}.")
         if isinstance(self.starts, bool) or not isinstance(self.starts, int) or self.starts < 1:
             raise ValueError(f"Expected starts to be a whole number from 1; got {self.starts!r}.")

@@ -30,7 +30,7 @@ NEWTON_STEPS = 20
 def around_modes(
     model: PointModel, params: Params, data: Arrays, z: Array, log_weight: Array
 ) -> tuple[jax.Array, jax.Array]:
-    """x = mode + L'^-1 z [point, person, D] and log w - log q, L L' the curvature of log p(y, x) at the mode."""
+    """x = mode + L'^-1 z [point, person, D] and log w + log p(x) - log q, L L' the curvature at the mode."""
     latent = model.latent_distribution(params, data)
     d, n = latent.n_latent, data.n_persons
     dtype = params["factor_cov"].dtype
@@ -58,7 +58,7 @@ def around_modes(
     away = backward(lower, [jnp.broadcast_to(z[..., k], (z.shape[0], n)) for k in range(d)])
     x = mode + jnp.stack(away, -1)
     log_q = -(z**2).sum(-1) / 2 - d * math.log(2 * math.pi) / 2 + log_diagonal(lower)
-    return x, jnp.asarray(log_weight, dtype)[:, None] - log_q
+    return x, jnp.asarray(log_weight, dtype)[:, None] + latent.log_prob(x) - log_q
 
 
 def _check(n: int) -> None:

@@ -32,8 +32,8 @@ class GaussHermite(PointRule):
     n: int
 
     def __post_init__(self) -> None:
-        if self.n < 1:
-            raise ValueError(f"Expected at least 1 node; got n = {self.n}.")
+        if isinstance(self.n, bool) or not isinstance(self.n, int | np.integer) or self.n < 1:
+            raise ValueError(f"Expected at least 1 node; got n = {self.n!r}.")
 
     def standard(self, n_latent: int, shape: tuple[int, ...], dtype: str, key: int) -> StandardPoints:
         """Nodes [point, D]; those whose weight is lost in rounding are left out."""

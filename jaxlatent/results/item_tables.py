@@ -184,13 +184,14 @@ def _standardized(shown: Shown, est: np.ndarray) -> tuple[np.ndarray, np.ndarray
     params = shown.params
     covs = total_cov(params)
     lv, every = est.copy(), est.copy()
+    residual = residual_variances(shown.fitted, params)
     for k, r in enumerate(shown.rows):
         cov = covs[r.group - 1]
         sd = np.sqrt(np.diag(cov))
         if r.matrix == "loadings":
             j, f = r.cell
             slopes = params["loadings"][r.group - 1, j]
-            total = slopes @ cov @ slopes + LOGISTIC**2
+            total = slopes @ cov @ slopes + residual[r.group - 1, j]
             lv[k] = est[k] * sd[f]
             every[k] = lv[k] / np.sqrt(total)
         elif r.matrix == "factor_cov":
@@ -202,6 +203,22 @@ def _standardized(shown: Shown, est: np.ndarray) -> tuple[np.ndarray, np.ndarray
         elif r.matrix in ("covariate_effects", "factor_means"):
             lv[k] = every[k] = est[k] / sd[r.cell[0]]
     return lv, every
+
+
+def residual_variances(fitted: ItemFitted, params: dict[str, np.ndarray]) -> np.ndarray:
+    """Variance of an item given the factors, on the scale of its slopes [group, item]; nan for counts and unfolding.
+
+    1.702^2 for logistic curves (so that loadings are those of normal ogives), 1 for ogives, pi^2/6 for cloglog.
+    """
+    scales = {"Ogive": 1.0, "OrderedOgive": 1.0, "ComplementaryLogLog": np.pi**2 / 6}
+    scales |= dict.fromkeys(("Poisson", "NegativeBinomial", "Ideal"), np.nan)
+    out = np.full(params["loadings"].shape[:2], LOGISTIC**2, params["loadings"].dtype)
+    for family, items in fitted.measurement.groups:
+        kind, at = type(family).__name__, list(items)
+        out[:, at] = (
+            params["dispersion"][:, at, 0] if kind in ("NormalItem", "LogNormal") else scales.get(kind, LOGISTIC**2)
+        )
+    return out
 
 
 def total_cov(params: dict[str, np.ndarray]) -> np.ndarray:

@@ -174,16 +174,26 @@ def _from_syntax(text: str, covariates: Sequence[str]) -> Factors:
             raise ValueError(
                 f"'{r.lhs} ~~ {r.rhs}' lets items covary; items are independent given the factors: use another factor."
             )
+        if r.user and r.lhs in indicators and (r.op in ("~1", "|") or (r.op == "~~" and r.lhs == r.rhs)):
+            raise ValueError(
+                f"'{r.lhs} {r.op} {r.rhs}' is about an item: item parameters follow from the item type, and are given"
+                " values by fixed= and priors=."
+            )
     items = tuple(v for v in table.observed if v in indicators)
     if not items:
         raise ValueError("Expected at least one factor with items, as in 'F =~ item1 + item2'; got none.")
     predictors = tuple(v for v in table.observed if v not in indicators)
     names = {v: v for v in (*table.observed, *table.latent)}
+    both = [v for v in covariates if v in items]
+    if both:
+        raise ValueError(f"The variable {both[0]!r} is an item and a covariate: it can be one of the two.")
     more = tuple(v for v in covariates if v not in predictors)
     return Factors(parsed, items, tuple(table.latent), predictors + more, names)
 
 
 def _from_count(d: int, items: tuple[str, ...], covariates: tuple[str, ...], anchors: Sequence[int] = ()) -> Factors:
+    if not items:
+        raise ValueError("The data have no columns that could be items.")
     if d < 1 or d >= max(len(items), 2):
         raise ValueError(f"Expected from 1 to {max(len(items) - 1, 1)} factors for {len(items)} items; got {d}.")
     q = np.ones((len(items), d), bool)
@@ -200,14 +210,25 @@ def _from_q(given: object, items: tuple[str, ...], covariates: tuple[str, ...]) 
         raise ValueError(
             f"Expected factors as a count, lavaan's syntax or a Q-matrix (items x factors); got {given!r}."
         ) from None
+    if q.ndim == 0:
+        raise ValueError(
+            f"Expected factors as a count, lavaan's syntax or a Q-matrix (items x factors); got {given!r}."
+        )
     if q.ndim != 2 or not q.size:
         raise ValueError(f"Expected a Q-matrix with a row an item and a column a factor; got shape {q.shape}.")
     rows = tuple(str(v) for v in given.index) if frame else items  # type: ignore[attr-defined]
+    numbered = rows == tuple(str(k) for k in range(len(q)))
     named = frame and not (set(rows) - set(items))
+    if frame and not named and not numbered:
+        raise ValueError(f"The Q-matrix has a row {min(set(rows) - set(items))!r}, which is no item of the data.")
     if not named and len(q) != len(items):
         raise ValueError(f"Expected a Q-matrix with {len(items)} rows, one for each item; got {len(q)} rows.")
     rows = rows if named else items
     columns = tuple(str(v) for v in given.columns) if frame else tuple(f"F{k + 1}" for k in range(q.shape[1]))  # type: ignore[attr-defined]
+    for role, names in (("item", rows), ("factor", columns)):
+        twice = [name for name in names if names.count(name) > 1]
+        if twice:
+            raise ValueError(f"The {role} {twice[0]!r} is in the Q-matrix more than once.")
     if not np.isin(q, (0, 1)).all():
         raise ValueError("Expected zeros and ones in the Q-matrix; got other values.")
     for j, name in enumerate(rows):
@@ -295,7 +316,7 @@ class _Maker:
         self.at_item = {item.name: j for j, item in enumerate(items)}
         self.at_factor = {name: k for k, name in enumerate(factors.factors)}
         self.effects = [r for r in base.rows if r.op == "~" and r.rhs not in base.latent]
-        _check_fixed(fixed)
+        _check_fixed(fixed, items)
 
     def add(
         self, lhs: str, op: str, rhs: str, group: int, matrix: str, cell: tuple[int, ...],
@@ -418,22 +439,26 @@ def _loading_map(
         raise ValueError(
             "Expected constraints as a pair (A, b) with vec(loadings) = A t + b, items in rows of vec by factors."
         ) from None
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        raise ValueError("Expected finite numbers in the constraints (A, b).")
     cells = n_items * n_factors
     if a.ndim != 2 or len(a) != cells or b.shape != (cells,):
         raise ValueError(
             f"Expected A with {cells} rows and b with {cells} values ({n_items} items x {n_factors} factors); got"
             f" shapes {a.shape} and {b.shape}."
         )
-    away = null_space(a.T).T  # rows n with n'(vec - b) = 0
-    value = away @ b
-    matrix = np.zeros((len(away), size))
+    away = null_space(a.T).T  # rows n with n'(vec - b) = 0, in every group
+    n_groups = max(row.group for row in rows)
+    value = np.tile(away @ b, n_groups)
+    matrix = np.zeros((n_groups * len(away), size))
     for row in rows:
-        if row.matrix == "loadings" and row.group == 1:
+        if row.matrix == "loadings":
             at = row.cell[0] * n_factors + row.cell[1]
+            own = slice((row.group - 1) * len(away), row.group * len(away))
             if row.free:
-                matrix[:, row.free - 1] += away[:, at]
+                matrix[own, row.free - 1] += away[:, at]
             else:
-                value = value - away[:, at] * row.fixed
+                value[own] -= away[:, at] * row.fixed
     used = np.abs(matrix).sum(axis=1) > 1e-12
     if np.abs(value[~used]).max(initial=0.0) > 1e-8:
         raise ValueError("The constraints (A, b) contradict the zeros or fixed values of the loadings.")
@@ -451,11 +476,35 @@ def _joined(first: Linear, more: tuple[np.ndarray, np.ndarray]) -> Linear:
     return Linear(right[keep], solved)
 
 
-def _check_fixed(fixed: Mapping[str, object]) -> None:
+def _check_fixed(fixed: Mapping[str, object], items: Sequence[Item]) -> None:
+    """Names are those of parameters that the items have, and values lie where such a parameter can."""
     known = ("loadings", *ITEM_MATRICES)
-    for name in fixed:
+    has = {item.name: {"loadings", *(row.matrix for row in item.parameters)} for item in items}
+    for name, given in fixed.items():
         if name not in known:
             raise ValueError(f"Expected names in fixed among {', '.join(known)}; got {name!r}.")
+        wanted = list(given) if isinstance(given, Mapping) else [item for item in has if name in has[item]]
+        if not wanted:
+            raise ValueError(f"No item of this model has the parameter {name!r}, which fixed gives a value.")
+        for item in wanted:
+            if item not in has:
+                raise ValueError(f"fixed[{name!r}] names {item!r}, which is no item of the model.")
+            if name not in has[item]:
+                raise ValueError(f"The item {item!r} has no parameter {name!r}, which fixed gives a value.")
+            value = _fixed_value(fixed, name, item)
+            low, high = {"guessing": (0, 1), "upper": (0, 1), "dispersion": (0, math.inf)}.get(
+                name, (-math.inf, math.inf)
+            )
+            if value is not None and not (low <= value <= high and (name != "dispersion" or value > 0)):
+                where = "from 0 to 1" if high == 1 else "above 0"
+                raise ValueError(f"Expected fixed[{name!r}] {where}; got {value:g} for the item {item!r}.")
+    for item in has:
+        if {"guessing", "upper"} <= fixed.keys():
+            low_, high_ = _fixed_value(fixed, "guessing", item), _fixed_value(fixed, "upper", item)
+            if low_ is not None and high_ is not None and low_ >= high_:
+                raise ValueError(
+                    f"Expected guessing below upper; fixed gives the item {item!r} {low_:g} and {high_:g}."
+                )
 
 
 def _fixed_value(fixed: Mapping[str, object], matrix: str, item: str) -> float | None:
