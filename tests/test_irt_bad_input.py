@@ -278,7 +278,7 @@ def test_a_named_q_matrix_chooses_items_and_an_unnamed_one_takes_all():
     assert jl.IRT("2pl", np.int64(2)).factors == 2 and isinstance(jl.IRT("2pl", np.int64(2)).factors, int)
 
 
-@pytest.mark.slow
+@pytest.mark.study
 def test_unidentified_models_say_so():
     y = binary()
     spec = jl.IRT("2pl", "F =~ NA*a + b + c + d + e\nF ~~ NA*F")

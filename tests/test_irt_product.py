@@ -111,7 +111,7 @@ def test_some_of_everything(kinds, rule, data, request):
     check(kinds, rule, data)
 
 
-@pytest.mark.slow
+@pytest.mark.study
 @pytest.mark.parametrize("data", DATA)
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("kind", ITEM_TYPES)

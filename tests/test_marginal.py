@@ -102,7 +102,7 @@ def mixed(names=FEW):
     return case_of(jl.IRT(types, factor), mixed_data(), jl.GaussHermite(NODES), chunk=PERSONS)
 
 
-SETS = [pytest.param(FEW, id="some"), pytest.param(tuple(MIXED), id="all", marks=pytest.mark.slow)]
+SETS = [pytest.param(FEW, id="some"), pytest.param(tuple(MIXED), id="all", marks=pytest.mark.study)]
 
 
 # ---- derivatives ----------------------------------------------------------------------------------------------------
@@ -144,7 +144,7 @@ def test_louis_information_of_every_family_is_minus_the_hessian(names):
     np.testing.assert_allclose(observed / np.outer(scale, scale), -hessian / np.outer(scale, scale), atol=1e-8)
 
 
-@pytest.mark.slow
+@pytest.mark.study
 @pytest.mark.parametrize("kind", ["2pl", "graded", "nominal", "grsm", "3pl", "normal", "rasch", "rsm", "pcm", "1pl"])
 def test_louis_information_by_type(kind):
     """Alone, with a free variance where there is one: then points move, and quadrature must be fine enough."""
@@ -238,7 +238,7 @@ def test_chunks_patterns_and_weights_are_bookkeeping():
 
 RULES = [
     jl.GaussHermite(9), jl.AdaptiveGaussHermite(7), jl.QuasiMonteCarlo(64),
-    pytest.param(jl.Laplace(), marks=pytest.mark.slow),
+    pytest.param(jl.Laplace(), marks=pytest.mark.study),
 ]  # fmt: skip
 
 
@@ -355,7 +355,7 @@ class Cauchit(Family):
         return jnp.log(0.5 + (2 * y - 1) * jnp.arctan(eta + params["intercepts"][..., 0]) / jnp.pi)
 
 
-@pytest.mark.slow
+@pytest.mark.study
 def test_a_type_of_ones_own_is_fitted_saved_and_loaded(tmp_path):
     y = rated(400)[ITEMS] > 1
     fit = jl.IRT(Cauchit()).fit(y)
@@ -368,7 +368,7 @@ def test_a_type_of_ones_own_is_fitted_saved_and_loaded(tmp_path):
     pd.testing.assert_frame_equal(other.scores(y), fit.scores(y))
 
 
-@pytest.mark.slow
+@pytest.mark.study
 def test_batch_is_the_loop_and_compiles_once(monkeypatch):
     from jaxlatent.inference import item_batch
 
@@ -386,7 +386,7 @@ def test_batch_is_the_loop_and_compiles_once(monkeypatch):
         np.testing.assert_allclose(found.vcov[b], one._fitted.vcov, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.study
 def test_groups_with_nothing_equal_are_separate_fits():
     y = rated(400)
     for j in range(6):  # every group has every category
@@ -414,7 +414,7 @@ def test_groups_with_nothing_equal_are_separate_fits():
     assert stat > 0 and 0 < frame.loc["equal", "pvalue"] < 1
 
 
-@pytest.mark.slow
+@pytest.mark.study
 def test_fixed_values_constraints_and_priors():
     y = rated(300)[ITEMS]
     plain = jl.IRT("graded").fit(y)
@@ -440,7 +440,7 @@ def test_fixed_values_constraints_and_priors():
     np.testing.assert_allclose(flat._fitted.free, plain._fitted.free, atol=1e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.study
 def test_constraints_hold_in_every_group():
     y = rated(300)
     spec = jl.IRT("graded", constraints=(np.ones((6, 1)), np.zeros(6)))
@@ -449,7 +449,7 @@ def test_constraints_hold_in_every_group():
     assert fit.loadings["F1"].nunique() > 1 and fit._fitted.n_parameters == 2 + 36
 
 
-@pytest.mark.slow
+@pytest.mark.study
 def test_covariates_are_recovered():
     rng = np.random.default_rng(8)
     z = rng.standard_normal((1500, 2))
@@ -473,7 +473,7 @@ def two_factors(n=600):
     return pd.DataFrame(np.digitize(z, [-0.8, 0.8]).astype(float), columns=ITEMS)
 
 
-@pytest.mark.slow
+@pytest.mark.study
 def test_rules_agree_for_two_factors():
     spec = jl.IRT("graded", "F =~ y0 + y1 + y2\nG =~ y3 + y4 + y5")
     exact = spec.fit(two_factors(), jl.MarginalML(jl.GaussHermite(31)))
@@ -485,7 +485,7 @@ def test_rules_agree_for_two_factors():
         np.testing.assert_allclose(np.sqrt(np.diag(other._fitted.vcov)), se, rtol=0.01)
 
 
-@pytest.mark.slow
+@pytest.mark.study
 def test_rotation_changes_no_likelihood_and_turns_scores():
     fit = jl.IRT("graded", 2).fit(two_factors())
     turned = fit.rotate("oblimin")

@@ -97,7 +97,7 @@ def simple():
     return a @ np.linalg.qr(rng.standard_normal((3, 3)))[0]
 
 
-@pytest.mark.parametrize("entry", [pytest.param(e, marks=pytest.mark.slow) if e in RARE else e for e in GPAROTATION])
+@pytest.mark.parametrize("entry", [pytest.param(e, marks=pytest.mark.study) if e in RARE else e for e in GPAROTATION])
 def test_gparotation(shared, hs, entry):
     expected = read(shared, "j_hs_gparotation")["rotations"][entry]
     method, options = GPAROTATION[entry]
