@@ -26,6 +26,10 @@ RULES = {
 STATISTICS = ("value", "decrement", "information", "cross", "gradient", "log_prior")
 
 
+class MissingObject(Exception):
+    """A saved fit needs an object of the user's own."""
+
+
 def item_arrays(fit: ItemResponseFit, include_data: bool) -> dict[str, Any]:
     """Everything that is an array."""
     f = fit._fitted
@@ -94,7 +98,7 @@ def _types(given: Any, objects: dict[str, Any]) -> Any:
         return given
     if set(given) == {"object"}:
         if given["object"] not in objects:
-            raise ValueError(
+            raise MissingObject(
                 f"the item type {given['object']!r} is the user's own: pass objects={{{given['object']!r}: ...}}"
             )
         return objects[given["object"]]

@@ -23,7 +23,7 @@ from jaxlatent.inference.fitting import moment_layout
 from jaxlatent.inference.settings import ML, LeastSquares
 from jaxlatent.irt_fit import ItemResponseFit
 from jaxlatent.item_storage import KIND as ITEM_KIND
-from jaxlatent.item_storage import item_arrays, item_fit_of, item_manifest
+from jaxlatent.item_storage import MissingObject, item_arrays, item_fit_of, item_manifest
 from jaxlatent.sem import SEM
 from jaxlatent.spec.layout import places
 
@@ -139,6 +139,8 @@ def load(path: str | Path, objects: dict[str, Any] | None = None) -> Any:
             return item_fit_of(manifest, arrays, objects or {})
         fit = _assemble(manifest, arrays)
         _check_shapes(fit._fitted, arrays)
+    except MissingObject as missing:
+        raise ValueError(f"{path}: {missing}.") from None
     except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
         what = f"{error} is missing" if isinstance(error, KeyError) else " ".join(str(error).split())
         raise ValueError(f"{path} is damaged or was changed after Fit.save wrote it ({what}).") from None

@@ -22,7 +22,7 @@ class ItemParameter:
     Parameters
     ----------
     matrix
-        "intercepts", "guessing", "upper", "scoring", "dispersion", "spacing", "shift", or a name of your own.
+        "intercepts", "guessing", "upper", "scoring", "dispersion", "spacing", "shift".
     cells
         None where the cell is free, else the number it is fixed at.
     shared

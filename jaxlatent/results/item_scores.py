@@ -19,6 +19,7 @@ from jaxlatent.numerics.types import Array
 
 METHODS = ("eap", "map", "ml", "wle", "eapsum")
 MODE_STEPS = 60
+FLAT = 1e-6
 LIMIT = 12.0  # a maximum likelihood score beyond is infinite
 
 
@@ -91,7 +92,8 @@ def _modes(form: Form, problem: Problem, free: jax.Array, modes: jax.Array, kind
             guide = information(x) + prior
             exact = curvature(x)
             lower = cholesky_cells(cells_of(exact))
-            fine = jnp.isfinite(jnp.stack([row[-1] for row in lower])).all(0)
+            pivots = jnp.stack([row[-1] for row in lower])
+            fine = (jnp.isfinite(pivots) & (pivots > FLAT)).all(0)  # far out the likelihood is flat to rounding
             lower = cholesky_cells(cells_of(jnp.where(fine[:, None, None], exact, guide)))
             step = jnp.stack(backward(lower, forward(lower, [gradient[:, k] for k in range(d)])), -1)
             size = jnp.sqrt((step**2).sum(-1, keepdims=True))

@@ -356,6 +356,11 @@ class _Maker:
                 for c, cell in enumerate(parameter.cells):
                     given = parameter.first if lead and parameter.first is not None else cell
                     forced = _fixed_value(self.fixed, parameter.matrix, item.name)
+                    if forced is not None and cell is not None and forced != cell:
+                        raise ValueError(
+                            f"fixed gives {parameter.matrix} the value {forced:g}, but it is {cell:g} in items of type"
+                            f" {item.type!r}, such as {item.name!r}: use a type in which it is free."
+                        )
                     given = forced if forced is not None and cell is None else given
                     whose = item.type if parameter.shared else item.name
                     key = None
