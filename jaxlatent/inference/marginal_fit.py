@@ -32,7 +32,7 @@ from jaxlatent.integration.gauss_hermite import GaussHermite
 from jaxlatent.measurement.measurement import Measurement
 from jaxlatent.models.marginal import Form, Points, Problem
 from jaxlatent.models.slots import slots_of
-from jaxlatent.numerics.newton import RUNNING
+from jaxlatent.numerics.newton import CONVERGED, RUNNING
 from jaxlatent.numerics.scoring import Options
 from jaxlatent.spec.item_start import starting_free
 from jaxlatent.spec.item_table import ItemTable, item_layout
@@ -41,6 +41,7 @@ from jaxlatent.spec.layout import Layout
 MAX_STEPS = 500
 LARGE = 20_000_000  # answers x points from which single steps are worth their overhead
 MANY = 100_000_000  # coordinates of points from which they are kept in half precision
+SINGULAR = 1e-7  # smallest eigenvalue of an information matrix with unit diagonal that is still inverted
 START_ROWS = 2000  # persons from which starting values are taken
 CELLS = 24_000  # persons x points of a chunk
 GRID_NODES = {1: 61, 2: 31, 3: 15}
@@ -260,6 +261,11 @@ def solve(engine: Marginal, problem: MarginalProblem, progress: bool | None) -> 
 
 def choose_rule(engine: MarginalML, n_factors: int) -> tuple[Any, str]:
     """The rule of integration, and why."""
+    if isinstance(engine.integration, Laplace):
+        raise ValueError(
+            "MarginalML does not take Laplace() in this version: scores at one point are not the gradient of its"
+            " likelihood. Use AdaptiveGaussHermite(3), or more nodes."
+        )
     if engine.integration is not None:
         return engine.integration, "as asked for"
     rule = default_rule(n_factors)
@@ -305,7 +311,7 @@ def persons_of(
 def covariance(fitted: ItemFitted) -> np.ndarray | None:
     """Covariance matrix of the free vector: inverse information in the directions the restrictions leave free."""
     s, kind = fitted.estimate.statistics, fitted.engine.se
-    if kind == "none":
+    if kind == "none" or int(fitted.estimate.code) != CONVERGED:
         return None
     z = fitted.basis
     if kind == "crossprod":
@@ -329,6 +335,6 @@ def _inverse(a: np.ndarray) -> np.ndarray | None:
     scale = np.sqrt(np.maximum(np.diag(a), 1e-300))
     r = a / np.outer(scale, scale)
     size, vectors = np.linalg.eigh((r + r.T) / 2)
-    if size.min() < 1e-9:
+    if size.min() < SINGULAR:
         return None
     return (vectors / size) @ vectors.T / np.outer(scale, scale)

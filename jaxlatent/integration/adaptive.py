@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlatent.data.arrays import Arrays
-from jaxlatent.integration.gauss_hermite import grid
+from jaxlatent.integration.gauss_hermite import check_grid, grid
 from jaxlatent.integration.rule import Params, PointModel, PointRule
 from jaxlatent.integration.standard_points import (
     StandardPoints,
@@ -81,6 +81,7 @@ class AdaptiveGaussHermite(PointRule):
 
     def standard(self, n_latent: int, shape: tuple[int, ...], dtype: str, key: int) -> StandardPoints:
         """The same nodes for every person, [1, 1, point, D]."""
+        check_grid(self.n, n_latent)
         z, log_w = grid(self.n, n_latent)
         return StandardPoints(z[None, None].astype(dtype), log_w)
 

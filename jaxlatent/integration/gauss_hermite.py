@@ -13,6 +13,7 @@ from jaxlatent.data.arrays import Arrays
 from jaxlatent.integration.rule import Params, PointModel, PointRule
 from jaxlatent.integration.standard_points import StandardPoints
 
+MOST_NODES, MOST_POINTS = 200, 1_000_000
 LOST = -36.0  # the logarithm of 2e-16
 
 
@@ -37,6 +38,7 @@ class GaussHermite(PointRule):
 
     def standard(self, n_latent: int, shape: tuple[int, ...], dtype: str, key: int) -> StandardPoints:
         """Nodes [point, D]; those whose weight is lost in rounding are left out."""
+        check_grid(self.n, n_latent)
         z, log_w = grid(self.n, n_latent)
         keep = log_w > LOST
         return StandardPoints(z[keep].astype(dtype), log_w[keep])
@@ -46,6 +48,15 @@ class GaussHermite(PointRule):
         z, log_weight = grid(self.n, latent.n_latent)
         dtype = params["factor_cov"].dtype
         return latent.transform(jnp.asarray(z, dtype)[:, None]), jnp.asarray(log_weight, dtype)[:, None]
+
+
+def check_grid(n: int, n_latent: int) -> None:
+    """Raise ValueError where a grid has more nodes than can be used."""
+    if n > MOST_NODES or n**n_latent > MOST_POINTS:
+        raise ValueError(
+            f"Expected at most {MOST_NODES} nodes per latent variable and {MOST_POINTS} points; got {n} nodes for"
+            f" {n_latent} latent variable(s): use QuasiMonteCarlo(n) or ImportanceSampling(n)."
+        )
 
 
 def grid(n: int, n_latent: int) -> tuple[np.ndarray, np.ndarray]:
