@@ -80,7 +80,7 @@ def item_warnings(fitted: ItemFitted) -> tuple[str, ...]:
         )
     if fitted.responses is not None and len(fitted.data.codes) < fitted.n_parameters:
         out.append(
-            f"There are {len(fitted.data.codes)} persons for {fitted.n_parameters} parameters: expect large errors, and do"
-            " not trust tests that rest on many persons."
+            f"There are {len(fitted.data.codes)} persons for {fitted.n_parameters} parameters: expect large errors,"
+            " and do not trust tests that rest on many persons."
         )
     return tuple(out)
