@@ -1,5 +1,6 @@
 """Every script in examples/ runs as printed, in an empty folder."""
 
+import os
 import re
 import subprocess
 import sys
@@ -20,8 +21,14 @@ def ran(tmp_path_factory):
     def run(script):
         if script not in results:
             folder = tmp_path_factory.mktemp(script.stem)
-            command = [sys.executable, str(script)]
-            results[script] = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=500), folder
+            command, env = [sys.executable, str(script)], dict(os.environ)
+            if (
+                "JAXLATENT_EXAMPLES_CACHE" in env
+            ):  # compiled programs are kept for the documentation, which runs them too
+                env["JAX_COMPILATION_CACHE_DIR"] = env["JAXLATENT_EXAMPLES_CACHE"]
+                env["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
+            done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=500)
+            results[script] = done, folder
         return results[script]
 
     return run

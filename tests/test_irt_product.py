@@ -90,7 +90,8 @@ COVER = [
     (("1pl", "pcm", "gpcm", "normal", "negative_binomial"), "adaptive", "missing"),
     (("2pl", "2pl", "2pl", "2pl", "2pl"), "laplace", "weights"),
     (("2pl", "2pl", "2pl", "2pl", "2pl"), "quadrature", "weights"),
-    (("nominal", "graded", "ogive", "2pl", "poisson"), "quasi", "groups"),
+    (("nominal", "graded", "ogive", "2pl", "poisson"), "quadrature", "complete"),
+    (("2pl", "2pl", "2pl", "2pl", "2pl"), "quasi", "groups"),
     (("grsm", "grsm", "4pl", "cloglog", "lognormal"), "importance", "complete"),
 ]
 
