@@ -296,18 +296,6 @@ def starting_values(table: ItemTable, layout: Layout, data: ItemData, measuremen
     return starting_free(table, layout.start, y, ordered)
 
 
-def persons_of(
-    fitted: ItemFitted, data: ItemData | None = None, rule: Any = None
-) -> tuple[Form, Problem, np.ndarray, np.ndarray]:
-    """The likelihood's arrays for all persons (no patterns), for scores and log-likelihoods."""
-    rule = rule or fitted.rule
-    form = form_of(fitted.measurement, fitted.coding, rule)
-    source = fitted.data if data is None else data
-    source = replace(source, weight=None)
-    problem, modes, places = problem_of(form, fitted.layout, source, fitted.table.n_groups, rule, fitted.key)
-    return form, problem, modes, places
-
-
 def covariance(fitted: ItemFitted) -> np.ndarray | None:
     """Covariance matrix of the free vector: inverse information in the directions the restrictions leave free."""
     s, kind = fitted.estimate.statistics, fitted.engine.se

@@ -145,8 +145,8 @@ def modification_indices(
     colours = [style.NEGATIVE if change < 0 else style.POSITIVE for change in changes]
     ax.barh(positions, values, color=colours, height=0.66)
     for at, value, change in zip(positions, values, changes, strict=True):
-        ax.annotate(f"EPC {style.number(change)}", (value, at), xytext=(4, 0), textcoords="offset points", va="center",
-                    fontsize=8, color=style.INK)  # fmt: skip
+        ax.annotate(f"EPC {style.number(change)}", (float(value), float(at)), xytext=(4, 0), textcoords="offset points",
+                    va="center", fontsize=8, color=style.INK)  # fmt: skip
     ax.axvline(3.84, color=style.MUTED, linewidth=0.9, linestyle="--")
     ax.set_yticks(positions, _names(top, frame))
     ax.set_ylim(len(top) - 0.4, -0.6)

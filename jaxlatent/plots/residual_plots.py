@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -47,7 +47,8 @@ def residuals(
     figure = ax.get_figure()
     if figure is not None:
         bar = figure.colorbar(image, ax=ax, shrink=0.75)
-        bar.outline.set_visible(False)
+        outline: Any = bar.outline  # its declared type differs between releases of matplotlib
+        outline.set_visible(False)
         bar.set_label(label, color=style.INK, fontsize=9)
         bar.ax.tick_params(labelsize=8, colors=style.MUTED, labelcolor=style.INK)
     return finish(ax, path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jaxlatent.plots import style
 from jaxlatent.plots.matplotlib_figure import new_figure, require_matplotlib, tidy
@@ -84,7 +84,7 @@ def common_labels(axes: Sequence[Axes], x: str, y: str) -> None:
 
 def legend_outside(
     ax: Axes,
-    handles: Sequence[object],
+    handles: Sequence[Any],
     labels: Sequence[str],
     *,
     columns: int = 8,
