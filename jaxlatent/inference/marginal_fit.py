@@ -41,6 +41,8 @@ from jaxlatent.spec.layout import Layout
 MAX_STEPS = 500
 LARGE = 20_000_000  # answers x points from which single steps are worth their overhead
 MANY = 100_000_000  # coordinates of points from which they are kept in half precision
+HUGE = 500_000_000  # answers x points from which steps begin with fewer persons and points
+FEWER_ROWS, FEWER_POINTS, NEARLY = 20_000, 16, 1e-2  # as many, to so large a squared distance in standard errors
 SINGULAR = 1e-7  # smallest eigenvalue of an information matrix with unit diagonal that is still inverted
 START_ROWS = 2000  # persons from which starting values are taken
 CELLS = 24_000  # persons x points of a chunk
@@ -224,18 +226,42 @@ def fit_items(
     used, _ = pattern_data(data)
     if start is None:
         start = starting_values(table, layout, data, measurement)
-    offset, basis = reduction(table)
+    solver = Marginal(form, priors)
     with jax.enable_x64(True):
-        problem, modes, _ = problem_of(form, layout, used, table.n_groups, rule, key)
-        options = solver_options(form, problem, basis.shape[1], len(data.codes), engine)
-        whole = MarginalProblem(problem, offset, basis, basis.T @ (start - offset), modes, options)
-        estimate = solve(Marginal(form, priors), whole, progress)
+        begin = start
+        if form.jackknife and used.codes.size * rule.n > HUGE and rule.n > FEWER_POINTS:
+            some = some_rows(used, FEWER_ROWS)
+            rough = replace(engine, tolerance=NEARLY, se="none")
+            first = whole_problem(form, table, layout, some, ImportanceSampling(FEWER_POINTS), key, rough, start)
+            found = np.asarray(solve(solver, first, progress).free)
+            begin = found if np.isfinite(found).all() else start
+        whole = whole_problem(form, table, layout, used, rule, key, engine, begin, len(data.codes))
+        estimate = solve(solver, whole, progress)
         estimate = jax.tree.map(np.asarray, estimate)
     return ItemFitted(
         table, replace(layout, start=start), measurement, coding, data, responses, engine, rule, why, priors, estimate,
         float(estimate.log_likelihood), tuple(notes), key, tuple(anchors), None,
         None if responses is None else responses.group_name,
     )  # fmt: skip
+
+
+def some_rows(data: ItemData, most: int) -> ItemData:
+    """At most so many rows, evenly spread."""
+    at = slice(None, None, max(-(-len(data.codes) // most), 1))
+    weight = None if data.weight is None else data.weight[at]
+    covariates = None if data.covariates is None else data.covariates[at]
+    return ItemData(data.codes[at], data.group[at], weight, covariates)
+
+
+def whole_problem(
+    form: Form, table: ItemTable, layout: Layout, data: ItemData, rule: Any, key: int, engine: MarginalML,
+    start: np.ndarray, n_persons: int | None = None,
+) -> MarginalProblem:  # fmt: skip
+    """The likelihood of these rows under a rule, with restrictions, starting values and options."""
+    offset, basis = reduction(table)
+    problem, modes, _ = problem_of(form, layout, data, table.n_groups, rule, key)
+    options = solver_options(form, problem, basis.shape[1], n_persons or len(data.codes), engine)
+    return MarginalProblem(problem, offset, basis, basis.T @ (start - offset), modes, options)
 
 
 def solve(engine: Marginal, problem: MarginalProblem, progress: bool | None) -> Estimate:
