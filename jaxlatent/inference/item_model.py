@@ -1,0 +1,46 @@
+"""The one model type of the design, made of a table of items and coded answers."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxlatent.data.arrays import Arrays
+from jaxlatent.inference.marginal_fit import ItemData
+from jaxlatent.latent.latent import Latent
+from jaxlatent.latent.regression import LatentRegression
+from jaxlatent.latent.structural import StructuralNormal
+from jaxlatent.measurement.measurement import Measurement
+from jaxlatent.models.latent_variable_model import LatentVariableModel
+from jaxlatent.spec.item_table import ItemTable
+from jaxlatent.spec.layout import Layout
+
+
+def item_model(
+    table: ItemTable, measurement: Measurement, layout: Layout, latent: Latent | None = None
+) -> LatentVariableModel:
+    """Items given latent variables, and these: normal unless another distribution is given."""
+    normal = LatentRegression() if table.covariates else StructuralNormal()
+    return LatentVariableModel(measurement, latent or normal, layout)
+
+
+def item_arrays(data: ItemData, dtype: type = np.float32) -> Arrays:
+    """Coded answers as arrays: y int8 where all items are categorical, else of this precision; 0 where missing."""
+    codes = data.codes
+    whole = codes.dtype == np.int8
+    observed = codes >= 0 if whole else ~np.isnan(codes)
+    n = len(codes)
+    return Arrays(
+        np.where(observed, codes, 0).astype(np.int8 if whole else dtype),
+        observed,
+        data.group.astype(np.int32),
+        np.ones(n, dtype) if data.weight is None else data.weight.astype(dtype),
+        None if data.covariates is None else data.covariates.astype(dtype),
+    )
+
+
+def in_precision(arrays: Arrays, dtype: jax.typing.DTypeLike) -> Arrays:
+    """The same arrays with numbers of one floating point precision, also where answers were kept as small integers."""
+    cast = lambda a: None if a is None else jnp.asarray(a, dtype)  # noqa: E731
+    return Arrays(cast(arrays.y), arrays.observed, arrays.group, cast(arrays.weight), cast(arrays.covariates))
