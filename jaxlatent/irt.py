@@ -14,6 +14,8 @@ import numpy as np
 from jaxlatent.data.coding import Coding, coding_of
 from jaxlatent.data.frames import column_names, is_named, require, table_shape
 from jaxlatent.data.responses import Responses
+from jaxlatent.inference.amortized_settings import AmortizedVI
+from jaxlatent.inference.item_model import is_normal
 from jaxlatent.inference.marginal_fit import ItemData, fit_items, starting_values
 from jaxlatent.inference.priors import CellPrior, Priors
 from jaxlatent.inference.settings import MarginalML
@@ -91,6 +93,7 @@ class IRT:
                 raise ValueError(f"Expected {name} as a mapping from names of parameters; got {value!r}.")
         self.fixed = dict(fixed or {})
         self.constraints = constraints
+        self.latent = latent
         self.priors = dict(priors or {})
         self.rotation = rotation
         self._syntax = factors_of(factors, (), self.covariates) if isinstance(factors, str) else None
@@ -128,21 +131,27 @@ class IRT:
         that should not be trusted as they are.
         """
         started = time.perf_counter()
-        engine = MarginalML() if engine is None else engine
-        if not isinstance(engine, MarginalML):
-            raise ValueError(f"Expected MarginalML(...) as the engine of an item response model; got {engine!r}.")
+        engine = self._engine(engine)
         for name, value in (("cluster", cluster), ("checkpoint", checkpoint)):
             if value is not None:
-                raise ValueError(f"The option {name} is not in this version for MarginalML: leave it out.")
+                raise ValueError(f"The option {name} is not in this version for {engine.name}: leave it out.")
         if missing not in (None, "fiml", "listwise"):
             raise ValueError(f"Expected missing to be None, 'fiml' or 'listwise'; got {missing!r}.")
         if isinstance(key, bool) or not isinstance(key, int | np.integer) or key < 0:
             raise ValueError(f"Expected key, the random key, to be a whole number from 0; got {key!r}.")
         p = self._prepare(data, group, weights, listwise=missing == "listwise")
-        fitted = fit_items(
-            p.table, p.measurement, p.coding, p.data, p.responses, engine, priors=p.priors, notes=p.notes, key=int(key),
-            progress=progress, anchors=p.anchors, start=_start(p),
-        )  # fmt: skip
+        options = {
+            "priors": p.priors, "notes": p.notes, "key": int(key), "progress": progress, "anchors": p.anchors,
+            "start": _start(p),
+        }  # fmt: skip
+        if isinstance(engine, MarginalML):
+            fitted = fit_items(p.table, p.measurement, p.coding, p.data, p.responses, engine, **options)
+        else:
+            from jaxlatent.inference.amortized_fit import fit_amortized
+
+            fitted = fit_amortized(
+                p.table, p.measurement, p.coding, p.data, p.responses, engine, latent=self.latent, **options
+            )
         fit = ItemResponseFit(self, fitted, 0.0)
         if p.anchors and self.rotation not in (None, "none"):
             fit = fit.rotate(self.rotation)
@@ -150,6 +159,18 @@ class IRT:
         for sentence in fit.warnings:
             warnings.warn(sentence, ModelWarning, stacklevel=2)
         return fit
+
+    def _engine(self, engine: Any) -> MarginalML | AmortizedVI:
+        """The engine asked for; None is MarginalML where latent variables are normal."""
+        if engine is None:
+            engine = MarginalML() if is_normal(self.latent) else AmortizedVI()
+        if not isinstance(engine, MarginalML | AmortizedVI):
+            raise ValueError(
+                f"Expected MarginalML(...) or AmortizedVI(...) as the engine of an item response model; got {engine!r}."
+            )
+        if isinstance(engine, MarginalML) and not is_normal(self.latent):
+            raise ValueError(f"MarginalML takes normal latent variables: use AmortizedVI() for {self.latent!r}.")
+        return engine
 
     def _prepare(self, data: Any, group: str | None, weights: str | None, *, listwise: bool = False) -> Prepared:
         """Read the data, find the items' categories and build the table."""

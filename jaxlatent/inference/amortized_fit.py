@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlatent.data.arrays import Arrays
 from jaxlatent.data.coding import Coding
 from jaxlatent.data.responses import Responses
-from jaxlatent.guides.amortized import Amortized
 from jaxlatent.guides.guide import BoundGuide
+from jaxlatent.inference.amortized_run import Training, train_in_memory
 from jaxlatent.inference.amortized_settings import AmortizedVI
-from jaxlatent.inference.amortized_training import Course, Look
+from jaxlatent.inference.amortized_training import DONE, Look
 from jaxlatent.inference.estimate import Estimate
 from jaxlatent.inference.importance import (
     LogLikelihoodEstimate,
@@ -27,17 +25,15 @@ from jaxlatent.inference.importance import (
     poorly_approximated,
     total,
 )
-from jaxlatent.inference.item_model import item_arrays, item_model
+from jaxlatent.inference.item_model import is_normal, item_arrays, item_model
 from jaxlatent.inference.marginal_fit import ItemData, ItemFitted, default_rule, fit_items, reduction, starting_values
 from jaxlatent.inference.priors import Priors
 from jaxlatent.inference.settings import MarginalML
 from jaxlatent.integration.adaptive import ImportanceSampling
 from jaxlatent.latent.latent import Latent
-from jaxlatent.latent.regression import LatentRegression
-from jaxlatent.latent.structural import StructuralNormal
 from jaxlatent.measurement.measurement import Measurement
 from jaxlatent.models.latent_variable_model import LatentVariableModel
-from jaxlatent.numerics.newton import CONVERGED, RUNNING, STEP_LIMIT
+from jaxlatent.numerics.newton import CONVERGED, RUNNING
 from jaxlatent.spec.item_table import ItemTable, item_layout
 
 DRAWS = 200  # of each person, for scores and log-likelihoods
@@ -71,11 +67,6 @@ class Trained:
         return {**self.model.layout.unpack(jnp.asarray(free)), **self.networks}
 
 
-def is_normal(latent: Latent | None) -> bool:
-    """Whether latent variables are normal, so that points around modes and second-order steps are at hand."""
-    return latent is None or isinstance(latent, StructuralNormal | LatentRegression)
-
-
 def fit_amortized(
     table: ItemTable,
     measurement: Measurement,
@@ -93,28 +84,86 @@ def fit_amortized(
     start: np.ndarray | None = None,
 ) -> ItemFitted:
     """Train a guide and the model together; then second-order steps where items factor and x is normal."""
-    from jaxlatent.inference.amortized_training_run import run_training
-
     priors = priors or Priors()
     layout = item_layout(table)
     start = starting_values(table, layout, data, measurement) if start is None else start
     layout = replace(layout, start=start)
-    settings = engine.resolve(len(data.codes))
+    if table.linear.rank:
+        raise ValueError("AmortizedVI takes no linear constraints between parameters: use MarginalML().")
+    n, d = len(data.codes), len(table.factors)
+    settings = engine.resolve(n)
     polish = engine.polish and is_normal(latent)
     if polish and engine.max_epochs is None:
-        settings = replace(settings, max_epochs=max(ROUGH_STEPS * settings.batch_size // len(data.codes), 2))
+        settings = replace(settings, max_epochs=max(ROUGH_STEPS * (settings.batch_size or n) // n, 2))
     model = item_model(table, measurement, layout, latent)
-    free, trained, finished = run_training(model, item_arrays(data), settings, priors, key, progress)
-    if polish:
-        d = len(table.factors)
+    found = train_in_memory(model, item_arrays(data), settings, priors, key, progress)
+    trained = Trained(
+        model, found.guide, found.guide_params, found.networks, tuple(found.course.looks), found.undone, key
+    )
+    if polish and found.finished:
         rule = default_rule(d) if d <= 3 else ImportanceSampling(POLISHING)
         fitted = fit_items(
             table, measurement, coding, data, responses, MarginalML(rule, engine.se), priors=priors, notes=notes,
-            key=key, progress=progress, start=free, anchors=anchors,
+            key=key, progress=progress, start=found.free, anchors=anchors,
         )  # fmt: skip
-        why = f"amortized inference, then second-order steps; {d} factor(s)"
+        why = "second-order steps from where amortized inference ended"
         return replace(fitted, engine=settings, why=why, amortized=trained)
-    return summed_up(
-        table, layout, measurement, coding, data, responses, settings, priors, free, trained, finished, notes, key,
-        anchors,
+    rule = ImportanceSampling(DRAWS, proposal=settings.guide or "Amortized()")
+    with jax.enable_x64(True):
+        estimate, said = summed_up(trained, found, table, data, settings, priors)
+    return ItemFitted(
+        table, layout, measurement, coding, data, responses, settings, rule, "draws from the guide", priors, estimate,
+        float(estimate.log_likelihood), (*notes, *said), key, tuple(anchors), None,
+        None if responses is None else responses.group_name, latent=latent, amortized=trained,
     )  # fmt: skip
+
+
+def summed_up(
+    trained: Trained, found: Training, table: ItemTable, data: ItemData, settings: AmortizedVI, priors: Priors
+) -> tuple[Estimate, tuple[str, ...]]:
+    """The estimate where training alone has to do, and what should be known about it."""
+    free = found.free
+    weight = np.ones(len(data.codes)) if data.weight is None else data.weight
+    posteriors = trained.posteriors(free, data)
+    log_likelihood = total(posteriors, weight, DRAWS)
+    q, (_, basis) = len(free), reduction(table)
+    cross = observed = np.full((q, q), np.nan)
+    if settings.se != "none":
+        arrays = item_arrays(data, np.float64)
+        arrays = replace(arrays, y=arrays.y.astype(np.float64))
+        cross, observed = information(
+            trained.model, trained.networks, free, trained.guide, trained.guide_params, arrays, INFORMATION_DRAWS,
+            trained.key, observed=settings.se == "observed",
+        )  # fmt: skip
+    value, _, curvature = priors.second_order(trained.model.layout, jnp.asarray(free))
+    observed = observed - np.asarray(curvature)
+    statistics = {
+        "value": -log_likelihood.value - float(value), "decrement": np.nan, "information": basis.T @ observed @ basis,
+        "cross": basis.T @ cross @ basis, "gradient": np.full(basis.shape[1], np.nan), "log_prior": float(value),
+    }  # fmt: skip
+    done = found.finished and found.course.stage == DONE
+    poor = poorly_approximated(posteriors)
+    said = []
+    if trained.networks and settings.se != "none":
+        said.append("Standard errors take the learned distribution of the factors as known.")
+    if poor:
+        said.append(
+            f"The posteriors of {poor} of {len(weight)} persons are poorly approximated by the guide (Pareto k > 0.7):"
+            " take more particles, a richer guide, or more epochs."
+        )
+    if trained.undone:
+        said.append(f"{trained.undone} step(s) were not finite and undone, each at half the rate of before.")
+    code, steps = CONVERGED if done else RUNNING, found.course.epoch
+    nothing = np.full((q, q), np.nan)
+    return Estimate(free, nothing, log_likelihood.value, code, steps, statistics), tuple(said)
+
+
+def log_likelihood_estimate(fitted: ItemFitted, n_draws: int = 1000) -> LogLikelihoodEstimate:
+    """The log-likelihood by draws from the guide, with its Monte Carlo standard error.
+
+    Raises ValueError where there is no guide.
+    """
+    if fitted.amortized is None:
+        raise ValueError("log_likelihood_estimate is for sampled log-likelihoods: fit with AmortizedVI().")
+    weight = np.ones(len(fitted.data.codes)) if fitted.data.weight is None else fitted.data.weight
+    return total(fitted.amortized.posteriors(fitted.free, fitted.data, n_draws), weight, n_draws)

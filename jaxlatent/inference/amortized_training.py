@@ -66,11 +66,10 @@ def held_out(n: int, key: int) -> np.ndarray:
     return np.sort(np.random.default_rng((key, 2**20)).permutation(n)[:count]).astype(np.int32)
 
 
-def batches_of(rows: np.ndarray, plan: Plan, epoch: int) -> np.ndarray:
-    """Rows of the steps of one epoch [step, person], a new order each; rows that fill no step wait for the next."""
+def batches_of(rows: np.ndarray, n: int, plan: Plan, epoch: int) -> np.ndarray:
+    """Rows of the steps of one epoch [step, person] in a new order, as many as n persons make, whoever takes part."""
     order = np.random.default_rng((plan.key, epoch)).permutation(rows)
-    steps = max(len(rows) // plan.batch_size, 1)
-    return np.resize(order, (steps, min(plan.batch_size, len(rows)))).astype(np.int32)
+    return np.resize(order, (max(n // plan.batch_size, 1), plan.batch_size)).astype(np.int32)
 
 
 def rates_of(course: Course, plan: Plan, steps: int) -> np.ndarray:
@@ -120,18 +119,19 @@ def train(
     data: Arrays,
     watch: Callable[[TrainState], np.ndarray],
     held: np.ndarray,
-) -> Iterator[tuple[TrainState, Course]]:
-    """Looks at a run on data that lie on the device, one after the other, until it is done."""
+) -> Iterator[TrainState]:
+    """The state at one look after the other, until it is done; data lie on the device. The course is kept up."""
     everyone = np.arange(data.n_persons, dtype=np.int32)
     learners = np.setdiff1d(everyone, held).astype(np.int32)
     while course.stage != DONE:
         losses = []
         for _ in range(plan.epochs_a_look):
-            rows = batches_of(everyone if course.stage == SETTLE else learners, plan, course.epoch)
+            who = everyone if course.stage == SETTLE else learners
+            rows = batches_of(who, data.n_persons, plan, course.epoch)
             state, loss = trainer.stretch(constants, state, data, rows, rates_of(course, plan, len(rows)))
             losses.append(loss)
             course.epoch += 1
             if course.stage == SETTLE and course.epoch >= course.settle_from + course.settle_epochs:
                 break
         judge(course, plan, float(np.mean(jax.device_get(losses[-1]))), watch(state))
-        yield state, course
+        yield state

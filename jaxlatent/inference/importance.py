@@ -8,9 +8,9 @@ Sums are float64 whatever the precision of the draws; persons come in chunks, so
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,14 @@ from jaxlatent.numerics.pareto import POOR, pareto_shape
 DRAWS_AT_ONCE = 200_000  # persons x draws of a chunk
 
 Params = Mapping[str, Any]
-Proposal = Callable[[Any, Arrays, jax.Array], Any]  # (its parameters, arrays, rows) -> q(x | y)
+
+
+class Proposal(Protocol):
+    """q(x | y) of persons, a pytree: a bound guide."""
+
+    def distribution(self, params: Any, arrays: Arrays, persons: jax.Array | None = None) -> Any:
+        """A distribution of [person, D] with ``sample`` and ``log_prob``."""
+
 
 
 class PersonPosterior(NamedTuple):
@@ -84,13 +91,13 @@ def rows_of(arrays: Arrays, n_draws: int, most: int = DRAWS_AT_ONCE) -> Rows:
     return Rows(jax.tree.map(split, arrays), order.reshape(count, size).astype(np.int32))
 
 
-@partial(jax.jit, static_argnums=(0, 1))
+@partial(jax.jit, static_argnums=0)
 def _posteriors(
-    proposal: Proposal, n_draws: int, model: LatentVariableModel, params: Params, guide: Any, rows: Rows, key: jax.Array
+    n_draws: int, proposal: Proposal, model: LatentVariableModel, params: Params, guide: Any, rows: Rows, key: jax.Array
 ) -> PersonPosterior:
     def one(given: tuple[Rows, jax.Array]) -> PersonPosterior:
         each, own = given
-        q = proposal(guide, each.arrays, each.rows)
+        q = proposal.distribution(guide, each.arrays, each.rows)
         x = q.sample(own, (n_draws,))
         return summarised(log_weights(model, params, each.arrays, q, x), x)
 
@@ -102,7 +109,7 @@ def person_posteriors(
 ) -> PersonPosterior:
     """Every person's posterior in NumPy arrays [person, ...], by n_draws from the proposal."""
     rows = rows_of(arrays, n_draws)
-    found = _posteriors(proposal, n_draws, model, params, guide, rows, jax.random.key(key))
+    found = _posteriors(n_draws, proposal, model, params, guide, rows, jax.random.key(key))
     n = arrays.n_persons
     return PersonPosterior(*(np.asarray(a).reshape(-1, *a.shape[2:])[:n] for a in found))
 
@@ -119,16 +126,16 @@ def poorly_approximated(found: PersonPosterior) -> int:
     return int((np.asarray(found.shape) > POOR).sum())
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2))
+@partial(jax.jit, static_argnums=(0, 1))
 def _curvature(
-    proposal: Proposal, n_draws: int, second: bool, model: LatentVariableModel, networks: Params, free: jax.Array,
+    n_draws: int, second: bool, proposal: Proposal, model: LatentVariableModel, networks: Params, free: jax.Array,
     guide: Any, rows: Rows, weight: jax.Array, key: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:  # fmt: skip
     q = free.shape[0]
 
     def add(carry: tuple, given: tuple) -> tuple[tuple, None]:
         each, own_weight, own = given
-        found = proposal(guide, each.arrays, each.rows)
+        found = proposal.distribution(guide, each.arrays, each.rows)
         x = found.sample(own, (n_draws,))
         log_q = found.log_prob(x)
 
@@ -167,6 +174,6 @@ def information(
     n, padded = arrays.n_persons, rows.rows.size
     weight = np.r_[np.asarray(arrays.weight, float), np.zeros(padded - n)].reshape(rows.rows.shape)
     found = _curvature(
-        proposal, n_draws, observed, model, networks, jnp.asarray(free, float), guide, rows, weight, jax.random.key(key)
+        n_draws, observed, proposal, model, networks, jnp.asarray(free, float), guide, rows, weight, jax.random.key(key)
     )
     return np.asarray(found[0]), np.asarray(found[1])

@@ -25,6 +25,11 @@ def item_model(
     return LatentVariableModel(measurement, latent or normal, layout)
 
 
+def is_normal(latent: Latent | None) -> bool:
+    """Whether latent variables are normal, so that points around modes and second-order steps are at hand."""
+    return latent is None or isinstance(latent, StructuralNormal | LatentRegression)
+
+
 def item_arrays(data: ItemData, dtype: type = np.float32) -> Arrays:
     """Coded answers as arrays: y int8 where all items are categorical, else of this precision; 0 where missing."""
     codes = data.codes

@@ -150,6 +150,8 @@ class ItemFitted:
     group_name: str | None = None
     vcov_saved: np.ndarray | None = None
     cache: dict = field(default_factory=dict)
+    latent: Any = None  # None: normal
+    amortized: Any = None  # a guide, trained, where there is one
 
     @property
     def free(self) -> np.ndarray:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxlatent.inference.item_model import is_normal
 from jaxlatent.inference.marginal_fit import ItemData, ItemFitted, form_of, pattern_data, problem_of
 from jaxlatent.integration.gauss_hermite import GaussHermite
 from jaxlatent.models.marginal import Form, PersonMoments, Problem, inputs_of, located, person_moments, setting
@@ -30,6 +31,9 @@ def _moments(form: Form, problem: Problem, free: jax.Array, modes: jax.Array) ->
 
 def posterior_moments(fitted: ItemFitted, data: ItemData) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """log p(y_i) [person], posterior means [person, D] and covariances [person, D, D] by the rule of the fit."""
+    if not is_normal(fitted.latent):
+        found = fitted.amortized.posteriors(fitted.free, data)
+        return found.log_marginal, found.mean, found.cov
     used, inverse = pattern_data(replace(data, weight=None))
     form = form_of(fitted.measurement, fitted.coding, fitted.rule)
     with jax.enable_x64(True):
