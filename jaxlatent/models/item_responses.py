@@ -1,0 +1,65 @@
+"""p(x) and p(y | x) of the persons of one data set as NumPyro distributions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+from numpyro.distributions import Distribution, constraints
+
+from jaxlatent.data.arrays import Arrays
+from jaxlatent.latent.latent import LatentDistribution
+from jaxlatent.models.latent_variable_model import LatentVariableModel, Params
+
+
+@runtime_checkable
+class Path(Protocol):
+    """A distribution whose draws are a function of its parameters and of noise that has none."""
+
+    def path(self, value: jax.Array) -> jax.Array:
+        """The value itself, with the derivatives of a draw: by the distribution's parameters, at fixed noise."""
+
+
+class LatentPrior(Distribution):
+    """p(x) for n persons: batch shape [n], event shape [D]."""
+
+    support = constraints.real_vector
+    arg_constraints = {}  # noqa: RUF012
+    pytree_data_fields = ("inner",)
+    reparametrized_params = ["inner"]  # noqa: RUF012
+
+    def __init__(self, inner: LatentDistribution, n: int) -> None:
+        self.inner = inner
+        super().__init__((n,), (inner.n_latent,), validate_args=False)
+
+    def log_prob(self, value: jax.Array, intermediates: Any = None) -> jax.Array:
+        return jnp.broadcast_to(self.inner.log_prob(value), value.shape[:-1])
+
+    def sample(self, key: jax.Array, sample_shape: tuple[int, ...] = ()) -> jax.Array:
+        return self.inner.sample(key, (*sample_shape, *self.batch_shape))
+
+    def path(self, value: jax.Array) -> jax.Array:
+        still = jax.tree.map(jax.lax.stop_gradient, self.inner)
+        return self.inner.transform(jax.lax.stop_gradient(still.inverse(value)))
+
+
+class ItemResponses(Distribution):
+    """p(y | x): batch shape [..., person] of x [..., person, D], event shape [item]; missing cells have density 1."""
+
+    support = constraints.real_vector
+    arg_constraints = {}  # noqa: RUF012
+    pytree_data_fields = ("model", "params", "x", "arrays")
+
+    def __init__(self, model: LatentVariableModel, params: Params, x: jax.Array, arrays: Arrays) -> None:
+        self.model, self.params, self.x, self.arrays = model, params, x, arrays
+        super().__init__(x.shape[:-1], arrays.y.shape[-1:], validate_args=False)
+
+    def log_prob(self, value: jax.Array, intermediates: Any = None) -> jax.Array:
+        return self.model.log_prob_given_latent(self.params, self.x, replace(self.arrays, y=value))
+
+    def sample(self, key: jax.Array, sample_shape: tuple[int, ...] = ()) -> jax.Array:
+        """Complete draws [*sample_shape, ..., person, item]."""
+        x = jnp.broadcast_to(self.x, (*sample_shape, *self.x.shape))
+        return self.model.measurement.sample(key, self.params, x, self.arrays.group)
