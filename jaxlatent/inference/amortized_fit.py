@@ -12,6 +12,8 @@ import numpy as np
 
 from jaxlatent.data.coding import Coding
 from jaxlatent.data.responses import Responses
+from jaxlatent.guides.amortized import Amortized
+from jaxlatent.guides.function import guide_of
 from jaxlatent.guides.guide import BoundGuide
 from jaxlatent.inference.amortized_run import Training, train_in_memory
 from jaxlatent.inference.amortized_settings import AmortizedVI
@@ -63,8 +65,13 @@ class Trained:
             return person_posteriors(self.model, params, self.guide, self.guide_params, arrays, n_draws, self.key)
 
     def params(self, free: np.ndarray) -> dict[str, Any]:
-        """Named matrices [group, ...] and networks."""
-        return {**self.model.layout.unpack(jnp.asarray(free)), **self.networks}
+        """Named matrices [group, ...] and networks (host)."""
+        layout, free = self.model.layout, np.asarray(free, float)
+        matrices = {
+            name: np.where(np.asarray(i) >= 0, free[np.maximum(i, 0)], layout.fixed[name])
+            for name, i in layout.index.items()
+        }
+        return {**matrices, **self.networks}
 
 
 def fit_amortized(
@@ -108,7 +115,7 @@ def fit_amortized(
         )  # fmt: skip
         why = "second-order steps from where amortized inference ended"
         return replace(fitted, engine=settings, why=why, amortized=trained)
-    rule = ImportanceSampling(DRAWS, proposal=settings.guide or "Amortized()")
+    rule = ImportanceSampling(DRAWS, proposal=guide_of(settings.guide or Amortized()))
     with jax.enable_x64(True):
         estimate, said = summed_up(trained, found, table, data, settings, priors)
     return ItemFitted(

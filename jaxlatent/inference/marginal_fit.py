@@ -294,6 +294,8 @@ def choose_rule(engine: MarginalML, n_factors: int) -> tuple[Any, str]:
             "MarginalML does not take Laplace() in this version: scores at one point are not the gradient of its"
             " likelihood. Use AdaptiveGaussHermite(3), or more nodes."
         )
+    if getattr(engine.integration, "proposal", None) is not None:
+        raise ValueError("MarginalML centres its points itself: leave proposal out, or use AmortizedVI(guide=...).")
     if engine.integration is not None:
         return engine.integration, "as asked for"
     rule = default_rule(n_factors)
