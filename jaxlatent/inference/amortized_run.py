@@ -22,6 +22,7 @@ from jaxlatent.inference.progress import step_bar
 from jaxlatent.models.latent_variable_model import LatentVariableModel
 
 RATE = 1e-2
+LEAST_STEPS = 1000  # before the rate is lowered, unless epochs are fewer
 STEPS_A_LOOK = 60  # at least, between two looks at the persons held out
 
 
@@ -69,7 +70,8 @@ def plan_of(settings: AmortizedVI, n: int, key: int) -> Plan:
     """Rates and lengths for n persons."""
     batch, epochs = settings.batch_size or n, settings.max_epochs or 1
     steps = max(n // batch, 1)
-    return Plan(RATE, max(STEPS_A_LOOK // steps, 1), epochs, batch, key, settings.optimizer is not None)
+    a_look, least = max(STEPS_A_LOOK // steps, 1), -(-LEAST_STEPS // steps)
+    return Plan(RATE, a_look, epochs, batch, key, min(least, epochs // 3), settings.optimizer is not None)
 
 
 def watcher(

@@ -21,7 +21,6 @@ from jaxlatent.inference.amortized_loop import Trainer, TrainState
 SEARCH, SETTLE, DONE = 0, 1, 2
 STALLS = 2  # looks in a row without a gain after which the rate is lowered
 HELD_SHARE, HELD_LEAST, HELD_MOST = 0.1, 50, 1000
-LEAST_SETTLE = 3
 
 
 class Look(NamedTuple):
@@ -55,6 +54,7 @@ class Plan:
     max_epochs: int
     batch_size: int
     key: int
+    least_epochs: int = 0  # before the rate is lowered
     own_rate: bool = False  # the optimiser has a rate of its own
 
 
@@ -99,9 +99,11 @@ def judge(course: Course, plan: Plan, loss: float, held: np.ndarray) -> None:
     if gain > 0 and n and (course.best is None or held.mean() > course.best.mean()):
         course.best = held
     course.stalls = 0 if gain > 1 else course.stalls + 1
-    if course.stalls >= STALLS or course.epoch >= (2 * plan.max_epochs) // 3:
+    stalled = course.stalls >= STALLS and course.epoch >= plan.least_epochs
+    if stalled or course.epoch >= (2 * plan.max_epochs) // 3:
         course.stage, course.settle_from = SETTLE, course.epoch
-        course.settle_epochs = max(min(course.epoch // 2, plan.max_epochs - course.epoch), LEAST_SETTLE)
+        left = max(plan.max_epochs - course.epoch, 1)
+        course.settle_epochs = max(min(course.epoch // 2, left), min(plan.least_epochs, left), 1)
 
 
 def _gain(difference: np.ndarray) -> float:
