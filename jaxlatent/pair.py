@@ -50,12 +50,12 @@ def numpyro_model(bound: BoundModel, parameters: Parameters = "param", *, batch_
     ValueError
         Linear or other constraints between parameters, or patterns of covariances, that no bijection covers.
     """
-    sites = _sites(bound)
+    sites, origin = _sites(bound), _origin(bound) if parameters == "sample" else None
     _check_batch_size(batch_size)
 
     def model(arrays: Arrays, persons: jax.Array | None = None, size: int | None = None) -> None:
         params = parameter_sites(sites, parameters, arrays.y.dtype)
-        person_sites(sites.model, params, arrays, persons, size, batch_size)
+        person_sites(sites.model, params, arrays, persons, size, batch_size, origin)
 
     return model
 
@@ -96,7 +96,7 @@ def sample_parameters(bound: BoundModel) -> dict[str, Any]:
 
 def observe(bound: BoundModel, params: dict[str, Any], arrays: Arrays) -> None:
     """Inside a NumPyro model of one's own: the sites ``latent`` and ``responses`` at these matrices [group, ...]."""
-    person_sites(bound.model, params, arrays)
+    person_sites(bound.model, params, arrays, origin=_origin(bound))
 
 
 def _sites(bound: BoundModel) -> Sites:
@@ -105,6 +105,12 @@ def _sites(bound: BoundModel) -> Sites:
     priors = tuple(block_prior(block, bound.model, bound.arrays, bound.priors.cells) for block in blocks)
     log_prior = partial(bound.priors.log_prob, bound.model.layout) if bound.priors.cells else None
     return Sites(bound.model, blocks, priors, log_prior)
+
+
+def _origin(bound: BoundModel) -> np.ndarray:
+    """Factor scores [person, D] at the starting values."""
+    guide = Amortized().bind(bound.model, bound.arrays)
+    return np.asarray(guide.encoding(bound.arrays) @ guide.weights)
 
 
 def _check_constraints(bound: BoundModel) -> None:

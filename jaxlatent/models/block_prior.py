@@ -20,16 +20,20 @@ _POSITIVE = (
     constraints.positive, constraints.nonnegative, constraints.greater_than(0.0), constraints.greater_than_eq(0.0),
 )  # fmt: skip
 _UNIT = (constraints.unit_interval, constraints.interval(0.0, 1.0))
+SPREAD = 0.25
 TRIES = 64  # draws of a user's prior, of which the first inside the block's set is taken
 
 
 class OnBlock(constraints.Constraint):
-    """Vectors in the image of a bijection."""
+    """Vectors in the image of a bijection. origin: the unconstrained vector at 0 of the coordinates, spread their unit.
+
+    Samplers start within 2 of 0 in every coordinate, so that an origin at good starting values starts them there.
+    """
 
     event_dim = 1
 
-    def __init__(self, bijection: Bijection) -> None:
-        self.bijection = bijection
+    def __init__(self, bijection: Bijection, origin: tuple[float, ...] | None = None, spread: float = 1.0) -> None:
+        self.bijection, self.origin, self.spread = bijection, origin, spread
 
     def __call__(self, x: Any) -> Any:
         return self.bijection.holds(jnp.asarray(x))
@@ -38,13 +42,13 @@ class OnBlock(constraints.Constraint):
         return self.bijection.forward(jnp.zeros_like(prototype))
 
     def tree_flatten(self) -> tuple[tuple[()], tuple[tuple[()], dict[str, Any]]]:
-        return (), ((), {"bijection": self.bijection})
+        return (), ((), self.__dict__)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, OnBlock) and other.bijection == self.bijection
+        return isinstance(other, OnBlock) and other.__dict__ == self.__dict__
 
     def __hash__(self) -> int:
-        return hash(self.bijection)
+        return hash((self.bijection, self.origin, self.spread))
 
 
 class BlockTransform(Transform):
@@ -52,35 +56,42 @@ class BlockTransform(Transform):
 
     domain = constraints.real_vector
 
-    def __init__(self, bijection: Bijection) -> None:
-        self.bijection = bijection
+    def __init__(self, block: OnBlock) -> None:
+        self.block = block
 
     @property
     def codomain(self) -> OnBlock:
-        return OnBlock(self.bijection)
+        return self.block
 
     def __call__(self, x: Any) -> jax.Array:
-        return self.bijection.forward(jnp.asarray(x))
+        return self.block.bijection.forward(self._moved(x))
 
     def _inverse(self, y: Any) -> jax.Array:
-        return self.bijection.inverse(jnp.asarray(y))
+        u = self.block.bijection.inverse(jnp.asarray(y))
+        return u if self.block.origin is None else (u - jnp.asarray(self.block.origin, u.dtype)) / self.block.spread
 
     def log_abs_det_jacobian(self, x: Any, y: Any, intermediates: Any = None) -> jax.Array:
-        return self.bijection.log_det(x).sum(-1)
+        inner = self.block.bijection.log_det(self._moved(x)).sum(-1)
+        return inner if self.block.origin is None else inner + self.block.bijection.size * math.log(self.block.spread)
 
     def tree_flatten(self) -> tuple[tuple[()], tuple[tuple[()], dict[str, Any]]]:
-        return (), ((), {"bijection": self.bijection})
+        return (), ((), self.__dict__)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, BlockTransform) and other.bijection == self.bijection
+        return isinstance(other, BlockTransform) and other.block == self.block
 
     def __hash__(self) -> int:
-        return hash(self.bijection)
+        return hash(self.block)
+
+    def _moved(self, x: Any) -> jax.Array:
+        x = jnp.asarray(x)
+        origin = self.block.origin
+        return x if origin is None else jnp.asarray(origin, x.dtype) + self.block.spread * x
 
 
 @biject_to.register(OnBlock)
 def _block_transform(constraint: OnBlock) -> BlockTransform:
-    return BlockTransform(constraint.bijection)
+    return BlockTransform(constraint)
 
 
 @dataclass(frozen=True)
@@ -97,22 +108,30 @@ class BlockPrior(Distribution):
 
     natural cells: c ~ N(loc, scale), restricted to the block's set (half-normal loadings, decreasing rows); others:
     u ~ N(loc, scale), c = bijection(u), so that variances are log-normal and probabilities logit-normal. Where the
-    user has written a prior, its density of c stands instead, restricted to the set and up to a constant.
+    user has written a prior, its density of c stands instead, restricted to the set and up to a constant. origin: see
+    ``OnBlock``.
     """
 
     pytree_data_fields = ("loc", "scale")
-    pytree_aux_fields = ("bijection", "natural", "written")
+    pytree_aux_fields = ("bijection", "natural", "written", "origin")
     arg_constraints = {}  # noqa: RUF012
 
     def __init__(
-        self, bijection: Bijection, natural: np.ndarray, loc: Array, scale: Array, written: tuple[Written, ...] = ()
+        self,
+        bijection: Bijection,
+        natural: np.ndarray,
+        loc: Array,
+        scale: Array,
+        written: tuple[Written, ...] = (),
+        origin: tuple[float, ...] | None = None,
     ) -> None:
         self.bijection, self.natural, self.loc, self.scale, self.written = bijection, natural, loc, scale, written
+        self.origin = origin
         super().__init__((), (bijection.size,), validate_args=False)
 
     @property
     def support(self) -> OnBlock:
-        return OnBlock(self.bijection)
+        return OnBlock(self.bijection, self.origin, SPREAD)
 
     def log_prob(self, value: jax.Array, intermediates: Any = None) -> jax.Array:
         """Log density [...] of c [..., n]; that of natural default cells is normalised."""

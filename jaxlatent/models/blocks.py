@@ -1,4 +1,4 @@
-"""The free cells of each named matrix as one block with one bijection, for inference that needs unconstrained numbers."""
+"""The free cells of each named matrix as one block with one bijection, for inference on unconstrained numbers."""
 
 from __future__ import annotations
 

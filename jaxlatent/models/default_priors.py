@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxlatent.data.arrays import Arrays
 from jaxlatent.measurement.counts import NegativeBinomial, Poisson
 from jaxlatent.measurement.lognormal import LogNormal
 from jaxlatent.models.block_prior import BlockPrior, Written, restricted
-from jaxlatent.models.blocks import ParameterBlock
+from jaxlatent.models.blocks import ParameterBlock, feasible
 from jaxlatent.models.latent_variable_model import LatentVariableModel
 from jaxlatent.spec.layout import SYMMETRIC, Layout
 
@@ -64,7 +66,9 @@ def block_prior(
         scale = np.where(natural, OTHER, LOGIT)
     elif not bijection.decreasing:
         loc = block.start
-    return BlockPrior(bijection, natural, loc, scale, own)
+    with jax.enable_x64(True):
+        origin = np.asarray(bijection.inverse(jnp.asarray(feasible(bijection, block.start))))
+    return BlockPrior(bijection, natural, loc, scale, own, tuple(origin.tolist()))
 
 
 def _written(block: ParameterBlock, layout: Layout, prior: CellPrior) -> Written:

@@ -7,11 +7,13 @@ from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-from numpyro.distributions import Distribution, constraints
+from numpyro.distributions import Distribution, biject_to, constraints
+from numpyro.distributions.transforms import AffineTransform
 
 from jaxlatent.data.arrays import Arrays
 from jaxlatent.latent.latent import LatentDistribution
 from jaxlatent.models.latent_variable_model import LatentVariableModel, Params
+from jaxlatent.numerics.types import Array
 
 
 @runtime_checkable
@@ -22,17 +24,46 @@ class Path(Protocol):
         """The value itself, with the derivatives of a draw: by the distribution's parameters, at fixed noise."""
 
 
-class LatentPrior(Distribution):
-    """p(x) for n persons: batch shape [n], event shape [D]."""
+SPREAD = 0.5
 
-    support = constraints.real_vector
+
+class Around(constraints.Constraint):
+    """Real vectors in coordinates whose origin [person, D] is a good place to start, and whose unit is 1/2."""
+
+    event_dim = 1
+
+    def __init__(self, origin: Array) -> None:
+        self.origin = origin
+
+    def __call__(self, x: Any) -> Any:
+        return constraints.real_vector(x)
+
+    def feasible_like(self, prototype: Any) -> Any:
+        return jnp.zeros_like(prototype)
+
+    def tree_flatten(self) -> tuple[tuple[Array], tuple[tuple[str], dict[str, Any]]]:
+        return (self.origin,), (("origin",), {})
+
+
+@biject_to.register(Around)
+def _from_origin(constraint: Around) -> AffineTransform:
+    return AffineTransform(constraint.origin, SPREAD, domain=constraints.real_vector)
+
+
+class LatentPrior(Distribution):
+    """p(x) for n persons: batch shape [n], event shape [D]. origin [n, D]: where samplers start, if given."""
+
     arg_constraints = {}  # noqa: RUF012
-    pytree_data_fields = ("inner",)
+    pytree_data_fields = ("inner", "origin")
     reparametrized_params = ["inner"]  # noqa: RUF012
 
-    def __init__(self, inner: LatentDistribution, n: int) -> None:
-        self.inner = inner
+    def __init__(self, inner: LatentDistribution, n: int, origin: Array | None = None) -> None:
+        self.inner, self.origin = inner, origin
         super().__init__((n,), (inner.n_latent,), validate_args=False)
+
+    @property
+    def support(self) -> constraints.Constraint:
+        return constraints.real_vector if self.origin is None else Around(self.origin)
 
     def log_prob(self, value: jax.Array, intermediates: Any = None) -> jax.Array:
         return jnp.broadcast_to(self.inner.log_prob(value), value.shape[:-1])

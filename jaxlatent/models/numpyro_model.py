@@ -71,6 +71,7 @@ def parameter_sites(sites: Sites, parameters: Parameters, dtype: Any) -> dict[st
             cast = BlockPrior(
                 prior.bijection, prior.natural, jnp.asarray(prior.loc, dtype), jnp.asarray(prior.scale, dtype),
                 prior.written,
+                prior.origin,
             )  # fmt: skip
             value = numpyro.sample(name, cast)
         else:
@@ -106,10 +107,15 @@ def person_sites(
     persons: jax.Array | None = None,
     size: int | None = None,
     batch_size: int | None = None,
+    origin: np.ndarray | None = None,
 ) -> None:
-    """``latent`` and ``responses`` in the plate ``person``, whose scale is the weight of persons."""
+    """``latent`` and ``responses`` in the plate ``person``, whose scale is the weight of persons.
+
+    origin [person, D]: where samplers start, for these rows.
+    """
     with person_plate(arrays, persons, size, batch_size) as (rows, _):
-        prior = LatentPrior(model.latent_distribution(params, rows), rows.n_persons)
+        here = None if origin is None or origin.shape[0] != rows.n_persons else jnp.asarray(origin, rows.y.dtype)
+        prior = LatentPrior(model.latent_distribution(params, rows), rows.n_persons, here)
         x = numpyro.sample("latent", prior)
         blank = replace(rows, y=jnp.zeros_like(rows.y))
         numpyro.sample("responses", ItemResponses(model, params, x, blank), obs=rows.y)
