@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import jax
 
@@ -34,5 +34,9 @@ class Latent(ABC):
     """A family of distributions of x given parameters and, through group and covariates, data. Static."""
 
     @abstractmethod
-    def distribution(self, params: Mapping[str, jax.Array], data: Arrays) -> LatentDistribution:
-        """p(x) at these parameters [group, ...]."""
+    def init(self, key: jax.Array, n_latent: int) -> dict[str, Any]:
+        """Starting values of what the family learns besides matrices, a pytree for each name; empty where nothing."""
+
+    @abstractmethod
+    def distribution(self, params: Mapping[str, Any], data: Arrays) -> LatentDistribution:
+        """p(x) at these parameters: matrices [group, ...], and what ``init`` names."""

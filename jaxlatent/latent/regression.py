@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import jax
 
@@ -51,7 +52,10 @@ class LatentRegression(Latent):
     Source: Mislevy (1984), Psychometrika 49; Adams, Wilson and Wu (1997).
     """
 
-    def distribution(self, params: Mapping[str, jax.Array], data: Arrays) -> NormalByPerson:
+    def init(self, key: jax.Array, n_latent: int) -> dict[str, Any]:
+        return {}
+
+    def distribution(self, params: Mapping[str, Any], data: Arrays) -> NormalByPerson:
         if data.covariates is None:
             raise ValueError("The model has covariates, but the data have none.")
         mean, cov = StructuralNormal().moments(params)

@@ -93,7 +93,7 @@ def _shares(raw: jax.Array) -> jax.Array:
 
 
 def _bin(k: Knots, starts: jax.Array, at: jax.Array) -> Bin:
-    """The bin whose start is the last one not above `at`: sums over an indicator, which differentiate without scatter."""
+    """The bin whose start is the last one not above `at`, by sums over an indicator: they differentiate fast."""
     reached = at[..., None] >= starts[..., 1:]
     ends = [(0, 0)] * (reached.ndim - 1)
     here = jnp.pad(reached, [*ends, (1, 0)], constant_values=True) & ~jnp.pad(reached, [*ends, (0, 1)])
