@@ -13,13 +13,12 @@ import numpy as np
 from jaxlatent.data.arrays import Arrays
 from jaxlatent.latent.latent import Latent
 from jaxlatent.latent.standardized import Standardized, standardized
-from jaxlatent.numerics.bijections import KINDS, Couplings, Kind, check_count
-from jaxlatent.numerics.conditioner import Conditioner
+from jaxlatent.numerics.bijections import Couplings, Kind
 from jaxlatent.numerics.normal_density import LOG_2_PI, inverse_and_log_det, psd_root
 from jaxlatent.numerics.sobol import normal_sobol
 
-REACH, NODES = 8.0, 513  # of the rule for one variable
-POINTS = 1024  # of the rule for several
+GRID = {1: (8.0, 513), 2: (6.5, 53)}  # reach and nodes of each axis of the rule for so many variables
+POINTS = 2048  # of the rule for more, with as many mirror images
 
 
 @dataclass(frozen=True)
@@ -28,9 +27,9 @@ class Flow(Latent):
 
     m and C C' are the mean and covariance of T(xi), so that zeta has mean 0 and covariance I and the matrices of the
     model keep their meaning: factor_means, factor_cov and regressions give mean and R R' (lower Cholesky factors), by
-    group and covariates; the shape is the same for all. m and C come from a fixed rule: for one variable the trapezoid
-    rule with 513 nodes on [-8, 8]; for several 1024 Sobol points and their mirror images with covariance I, exact for
-    linear T. At the start T is close to the identity, x close to normal.
+    group and covariates; the shape is the same for all. m and C come from a fixed rule: for one and two variables the
+    trapezoid rule, for more 2048 Sobol points and their mirror images, both exact for linear T. At the start T is
+    close to the identity, x close to normal.
 
     kind: "affine" or "spline" couplings. layers: how many; by default 4, and 1 for one variable. hidden: widths of the
     network of each layer. bins, bound: of the splines. Learned: params["flow"].
@@ -50,18 +49,13 @@ class Flow(Latent):
     bound: float = 4.0
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise ValueError(f"Expected 'affine' or 'spline' as the kind of a flow; got {self.kind!r}.")
-        widths = (self.hidden,) if isinstance(self.hidden, int) else tuple(self.hidden)
-        for width in widths:
-            check_count("hidden", width, 1)
-        object.__setattr__(self, "hidden", widths)
+        object.__setattr__(self, "hidden", (self.hidden,) if isinstance(self.hidden, int) else tuple(self.hidden))
         self.couplings(2)  # raises where another option is out of range
 
     def couplings(self, n_latent: int) -> Couplings:
         """T for so many latent variables."""
         layers = self.layers if self.layers is not None else (4 if n_latent > 1 else 1)
-        return Couplings(self.kind, n_latent, Conditioner(self.hidden), layers, bins=self.bins, bound=self.bound)
+        return Couplings(self.kind, n_latent, layers, self.hidden, bins=self.bins, bound=self.bound)
 
     def init(self, key: jax.Array, n_latent: int) -> dict[str, Any]:
         if self.kind == "affine" and n_latent == 1:
@@ -96,15 +90,23 @@ class StandardFlow:
 
     def log_prob(self, zeta: jax.Array) -> jax.Array:
         """log N(xi; 0, I) + log |d xi / d zeta| [...]."""
-        flat = zeta.reshape(-1, zeta.shape[-1])
-        xi, log_det = self.couplings.inverse(self.params, self.mean + flat @ self.root.T)
+        xi, log_det = self._xi(zeta)
         normal = -(xi**2).sum(-1) / 2 - xi.shape[-1] * LOG_2_PI / 2
         return (normal + log_det + self.log_det).reshape(zeta.shape[:-1])
+
+    def inverse(self, zeta: jax.Array) -> jax.Array:
+        """xi [..., D]."""
+        return self._xi(zeta)[0].reshape(zeta.shape)
 
     def transform(self, z: jax.Array) -> jax.Array:
         """zeta [..., D] from xi = z."""
         t, _ = self.couplings.forward(self.params, z.reshape(-1, z.shape[-1]))
         return ((t - self.mean) @ self.inverse_root.T).reshape(z.shape)
+
+    def _xi(self, zeta: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """xi and log |d xi / dt|, all leading axes as one."""
+        flat = zeta.reshape(-1, zeta.shape[-1])
+        return self.couplings.inverse(self.params, self.mean + flat @ self.root.T)
 
 
 def standard_flow(couplings: Couplings, params: Any, dtype: Any) -> StandardFlow:
@@ -121,12 +123,19 @@ def standard_flow(couplings: Couplings, params: Any, dtype: Any) -> StandardFlow
 
 @lru_cache(maxsize=16)
 def moment_rule(n_latent: int) -> tuple[np.ndarray, np.ndarray]:
-    """Points z [point, D] and weights [point] for expectations under N(0, I); mean 0 and covariance I exactly."""
-    if n_latent == 1:
-        z = np.linspace(-REACH, REACH, NODES)[:, None]
-        weight = np.exp(-(z[:, 0] ** 2) / 2)
-        return z, weight / weight.sum()
-    half = normal_sobol(POINTS, n_latent)
-    z = np.concatenate([half, -half])
-    cov = z.T @ z / len(z)
-    return z @ np.linalg.inv(np.linalg.cholesky(cov)).T, np.full(len(z), 1 / len(z))
+    """Points z [point, D] and weights [point] for expectations under N(0, I); mean 0 and covariance I exactly.
+
+    One variable: 513 nodes on [-8, 8]. Two: those of a grid with step 1/4 within 6.5 of the origin, 2121 in all.
+    """
+    if n_latent > 2:
+        half = normal_sobol(POINTS, n_latent)
+        z, weight = np.concatenate([half, -half]), np.full(2 * POINTS, 0.5 / POINTS)
+    else:
+        reach, nodes = GRID[n_latent]
+        axis = np.linspace(-reach, reach, nodes)
+        z = np.stack(np.meshgrid(*[axis] * n_latent, indexing="ij"), -1).reshape(-1, n_latent)
+        z = z[(z**2).sum(1) <= reach**2]
+        weight = np.exp(-(z**2).sum(1) / 2)
+        weight /= weight.sum()
+    cov = (z * weight[:, None]).T @ z
+    return z @ np.linalg.inv(np.linalg.cholesky(cov)).T, weight

@@ -25,6 +25,9 @@ class LatentDistribution(Protocol):
     def transform(self, z: jax.Array) -> jax.Array:
         """x [..., person or 1, D] from standard normal z of the same shape (the non-centred form)."""
 
+    def inverse(self, x: jax.Array) -> jax.Array:
+        """The standard normal z of ``transform`` for x [..., person or 1, D]."""
+
     def sample(self, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
         """Draws [*shape, D]; the last axis of shape is the person."""
 
@@ -34,9 +37,9 @@ class Latent(ABC):
     """A family of distributions of x given parameters and, through group and covariates, data. Static."""
 
     @abstractmethod
-    def init(self, key: jax.Array, n_latent: int) -> dict[str, Any]:
-        """Starting values of what the family learns besides matrices, a pytree for each name; empty where nothing."""
+    def distribution(self, params: Mapping[str, jax.Array], data: Arrays) -> LatentDistribution:
+        """p(x) at these parameters [group, ...]."""
 
-    @abstractmethod
-    def distribution(self, params: Mapping[str, Any], data: Arrays) -> LatentDistribution:
-        """p(x) at these parameters: matrices [group, ...], and what ``init`` names."""
+    def init(self, key: jax.Array, n_latent: int) -> dict[str, Any]:
+        """Starting values of networks, name -> pytree; ``distribution`` finds them by name among the parameters."""
+        return {}

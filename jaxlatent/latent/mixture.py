@@ -15,7 +15,7 @@ from jaxlatent.data.arrays import Arrays
 from jaxlatent.latent.latent import Latent
 from jaxlatent.latent.standardized import Standardized, standardized
 from jaxlatent.numerics.bijections import check_count
-from jaxlatent.numerics.mixture_quantile import mixture_quantile
+from jaxlatent.numerics.mixture_quantile import mixture_quantile, normal_score
 from jaxlatent.numerics.normal_density import LOG_2_PI, inverse_and_log_det, psd_root
 
 SPREAD = 0.1  # of the components' means at the start
@@ -47,8 +47,9 @@ class Mixture(Latent):
 
     def init(self, key: jax.Array, n_latent: int) -> dict[str, Any]:
         k = self.n_components
-        means = SPREAD * jax.random.normal(key, (k, n_latent))
-        return {"mixture": {"logits": jnp.zeros(k), "means": means, "lower": jnp.zeros((k, n_latent, n_latent))}}
+        means = SPREAD * jax.random.normal(key, (k, n_latent), jnp.float32)
+        lower = jnp.zeros((k, n_latent, n_latent), jnp.float32)
+        return {"mixture": {"logits": jnp.zeros(k, jnp.float32), "means": means, "lower": lower}}
 
     def distribution(self, params: Mapping[str, Any], data: Arrays) -> Standardized:
         if "mixture" not in params:
@@ -92,6 +93,19 @@ class StandardMixture:
             joint = joint + self._log_density(j, e)
             residuals.append(e)
         return jnp.stack(zeta, axis=-1)
+
+    def inverse(self, zeta: jax.Array) -> jax.Array:
+        """z [..., D] with Phi(z_j) = F(zeta_j | zeta_1, ..., zeta_{j-1})."""
+        joint = self.log_weights
+        residuals: list[jax.Array] = []
+        z: list[jax.Array] = []
+        for j in range(zeta.shape[-1]):
+            center, scale = self._center(j, residuals), self.lower[:, j, j]
+            z.append(normal_score(jax.nn.log_softmax(joint, axis=-1), center, scale, zeta[..., j]))
+            e = (zeta[..., j, None] - center) / scale
+            joint = joint + self._log_density(j, e)
+            residuals.append(e)
+        return jnp.stack(z, axis=-1)
 
     def _center(self, j: int, residuals: list[jax.Array]) -> jax.Array:
         """Mean of variable j given those before it in every component [..., k]."""

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import jax
-
 from jaxlatent.data.arrays import Arrays
 from jaxlatent.latent.latent import Latent
 from jaxlatent.latent.regression import LatentRegression, NormalByPerson
@@ -17,9 +15,6 @@ from jaxlatent.latent.structural import NormalByGroup, StructuralNormal
 @dataclass(frozen=True)
 class Normal(Latent):
     """x normal with the structural model's means and covariances, by covariates where the model has any."""
-
-    def init(self, key: jax.Array, n_latent: int) -> dict[str, Any]:
-        return {}
 
     def distribution(self, params: Mapping[str, Any], data: Arrays) -> NormalByGroup | NormalByPerson:
         return (LatentRegression() if "covariate_effects" in params else StructuralNormal()).distribution(params, data)

@@ -6,13 +6,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import jax
 
 from jaxlatent.data.arrays import Arrays, of_person
 from jaxlatent.latent.latent import Latent
-from jaxlatent.latent.structural import StructuralNormal, total_effects
+from jaxlatent.latent.structural import StructuralNormal, solve_lower, total_effects
 from jaxlatent.numerics.normal_density import inverse_and_log_det, psd_root
 
 
@@ -41,6 +40,10 @@ class NormalByPerson:
         root = of_person(psd_root(self.cov), self.group)
         return self.mean + (z[..., None, :] @ root.mT)[..., 0, :]
 
+    def inverse(self, x: jax.Array) -> jax.Array:
+        """R^-1 (x - mean); not finite where cov is singular."""
+        return solve_lower(of_person(psd_root(self.cov), self.group), x - self.mean)
+
     def sample(self, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
         return self.transform(jax.random.normal(key, (*shape, self.n_latent), self.mean.dtype))
 
@@ -52,10 +55,7 @@ class LatentRegression(Latent):
     Source: Mislevy (1984), Psychometrika 49; Adams, Wilson and Wu (1997).
     """
 
-    def init(self, key: jax.Array, n_latent: int) -> dict[str, Any]:
-        return {}
-
-    def distribution(self, params: Mapping[str, Any], data: Arrays) -> NormalByPerson:
+    def distribution(self, params: Mapping[str, jax.Array], data: Arrays) -> NormalByPerson:
         if data.covariates is None:
             raise ValueError("The model has covariates, but the data have none.")
         mean, cov = StructuralNormal().moments(params)

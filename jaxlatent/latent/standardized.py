@@ -24,6 +24,9 @@ class StandardDensity(Protocol):
     def transform(self, z: jax.Array) -> jax.Array:
         """zeta [..., D] from standard normal z [..., D]."""
 
+    def inverse(self, zeta: jax.Array) -> jax.Array:
+        """z [..., D] from zeta [..., D]."""
+
 
 @partial(jax.tree_util.register_dataclass, data_fields=("mean", "cov", "group", "standard"), meta_fields=())
 @dataclass(frozen=True)
@@ -45,17 +48,25 @@ class Standardized:
 
     def log_prob(self, x: jax.Array) -> jax.Array:
         """log p(zeta) - log |R| [..., person]; nan where cov is singular."""
-        precision, log_det = jax.vmap(inverse_and_log_det)(self.cov)
-        back = precision @ psd_root(self.cov)  # R^-1' = cov^-1 R
-        zeta = times(x - self.mean, of_person(back, self.group))
-        return self.standard.log_prob(zeta) - of_person(log_det, self.group) / 2
+        zeta, log_det = self._zeta(x)
+        return self.standard.log_prob(zeta) - log_det
 
     def transform(self, z: jax.Array) -> jax.Array:
         """x from standard normal z [..., person or 1, D]; a variance of zero is allowed."""
         return self.mean + times(self.standard.transform(z), of_person(psd_root(self.cov).mT, self.group))
 
+    def inverse(self, x: jax.Array) -> jax.Array:
+        """The standard normal z of x; nan where cov is singular."""
+        return self.standard.inverse(self._zeta(x)[0])
+
     def sample(self, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
         return self.transform(jax.random.normal(key, (*shape, self.n_latent), self.mean.dtype))
+
+    def _zeta(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """R^-1 (x - mean) [..., person, D] and log |R| [person or 1]."""
+        precision, log_det = jax.vmap(inverse_and_log_det)(self.cov)
+        back = precision @ psd_root(self.cov)  # the transpose of R^-1, by cov^-1 = R^-1' R^-1
+        return times(x - self.mean, of_person(back, self.group)), of_person(log_det, self.group) / 2
 
 
 def standardized(params: Mapping[str, jax.Array], data: Arrays, standard: StandardDensity) -> Standardized:

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxlatent.numerics.networks import MLP
 from jaxlatent.numerics.splines import knots, n_raw, spline, spline_inverse
 
 Kind = Literal["affine", "spline"]
 KINDS = ("affine", "spline")
 MOST_LOG_SCALE = 3.0  # of one affine layer, reached smoothly: keeps densities finite in single precision
-
-
-class Network(NamedTuple):
-    """init(key) -> params; apply(params, inputs [..., n]) -> outputs [..., m]."""
-
-    init: Callable[[jax.Array], Any]
-    apply: Callable[[Any, jax.Array], jax.Array]
 
 
 @dataclass(frozen=True)
@@ -32,19 +25,19 @@ class Couplings:
     al. 2019), the identity beyond +-bound. shift, scale and knots are network(z_a, context). One variable has nothing
     to depend on but the context; without one it has parameters of its own. Static.
 
-    kind: "affine" or "spline". n: D. network: (inputs, outputs) -> Network, whose small outputs mean a map close to
-    the identity. n_context: length of the context vector, 0 for none.
+    kind: "affine" or "spline". n: D. hidden: widths of each layer's network, whose last layer starts near 0 and T near
+    the identity. n_context: length of the context vector, 0 for none. bins, bound: of splines.
 
     Raises
     ------
     ValueError
-        An unknown kind; n, layers or bins below 1 (bins below 2), a negative n_context, a bound that is not positive.
+        An unknown kind; n, layers or a width below 1, bins below 2, a negative n_context, a bound that is not positive.
     """
 
     kind: Kind
     n: int
-    network: Callable[[int, int], Network]
     layers: int = 4
+    hidden: tuple[int, ...] = (32,)
     n_context: int = 0
     bins: int = 8
     bound: float = 4.0
@@ -55,6 +48,8 @@ class Couplings:
         least = {"n": 1, "layers": 1, "n_context": 0, "bins": 2}
         for name, low in least.items():
             check_count(name, getattr(self, name), low)
+        for width in self.hidden:
+            check_count("hidden", width, 1)
         if not 0 < self.bound < np.inf:
             raise ValueError(f"Expected bound to be a positive number; got {self.bound!r}.")
 
@@ -90,16 +85,16 @@ class Couplings:
         first, second = order[:half], order[half:]
         return (first, second) if layer % 2 == 0 else (second, first)
 
-    def _conditioner(self, layer: int) -> tuple[Network | None, tuple[int, int]]:
+    def _conditioner(self, layer: int) -> tuple[MLP | None, tuple[int, int]]:
         """The network of a layer, None where it would have no inputs, and the shape [moved, raw] of what it says."""
         stay, move = self._split(layer)
         shape = (len(move), 2 if self.kind == "affine" else n_raw(self.bins))
         inputs = len(stay) + self.n_context
-        return (self.network(inputs, shape[0] * shape[1]) if inputs else None), shape
+        return (MLP(inputs, self.hidden, shape[0] * shape[1]) if inputs else None), shape
 
     def _init(self, key: jax.Array, layer: int) -> Any:
         network, shape = self._conditioner(layer)
-        return jax.random.normal(key, shape) * 0.01 if network is None else network.init(key)
+        return jax.random.normal(key, shape, jnp.float32) * 0.01 if network is None else network.init(key)
 
     def _layer(
         self, params: Any, layer: int, x: jax.Array, context: jax.Array | None, *, inverse: bool

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.scipy.special import log_ndtr
+from jax.scipy.special import log_ndtr, ndtri
 
 from jaxlatent.numerics.normal_density import LOG_2_PI
 
@@ -33,9 +35,17 @@ def mixture_quantile(log_weights: jax.Array, means: jax.Array, scales: jax.Array
     return x - (log_tail - target) / slope
 
 
-def _log_tail(
-    log_weights: jax.Array, means: jax.Array, scales: jax.Array, side: jax.Array, x: jax.Array
-) -> jax.Array:
+def normal_score(log_weights: jax.Array, means: jax.Array, scales: jax.Array, x: jax.Array) -> jax.Array:
+    """z [...] with Phi(z) = sum_k w_k Phi((x - m_k) / s_k), by the smaller of the two tails."""
+    ones = jnp.ones_like(x)
+    below = _log_tail(log_weights, means, scales, ones, x)
+    above = _log_tail(log_weights, means, scales, -ones, x)
+    least = math.log(jnp.finfo(x.dtype).tiny) + 1
+    z = ndtri(jnp.exp(jnp.clip(jnp.minimum(below, above), least, -math.log(2))))
+    return jnp.where(below < above, z, -z)
+
+
+def _log_tail(log_weights: jax.Array, means: jax.Array, scales: jax.Array, side: jax.Array, x: jax.Array) -> jax.Array:
     """log P(X <= x), or log P(X > x) where side is -1."""
     return jax.nn.logsumexp(log_weights + log_ndtr(side[..., None] * (x[..., None] - means) / scales), axis=-1)
 
