@@ -13,6 +13,7 @@ from jaxlatent.data.responses import Responses
 from jaxlatent.inference.fitting import moment_layout
 from jaxlatent.inference.marginal_fit import starting_values as starting_item_values
 from jaxlatent.inference.saturated import saturated_moments
+from jaxlatent.latent.normal import Normal
 from jaxlatent.latent.regression import LatentRegression
 from jaxlatent.latent.structural import StructuralNormal
 from jaxlatent.models.latent_variable_model import LatentVariableModel
@@ -54,7 +55,9 @@ def bind_items(spec: Any, prepared: Any) -> BoundModel:
     """Bind an item response model: categories as codes, the layout's start filled in."""
     layout = item_layout(prepared.table)
     layout = replace(layout, start=starting_item_values(prepared.table, layout, prepared.data, prepared.measurement))
-    latent = LatentRegression() if prepared.table.covariates else StructuralNormal()
+    latent = spec.latent
+    if latent is None or isinstance(latent, Normal):
+        latent = LatentRegression() if prepared.table.covariates else StructuralNormal()
     y = prepared.data.codes.astype(float)
     if prepared.data.codes.dtype.kind == "i":
         y[prepared.data.codes < 0] = np.nan

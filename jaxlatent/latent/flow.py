@@ -13,7 +13,7 @@ import numpy as np
 from jaxlatent.data.arrays import Arrays
 from jaxlatent.latent.latent import Latent
 from jaxlatent.latent.standardized import Standardized, standardized
-from jaxlatent.numerics.bijections import Couplings, Kind
+from jaxlatent.numerics.couplings import Couplings, Kind
 from jaxlatent.numerics.normal_density import LOG_2_PI, inverse_and_log_det, psd_root
 from jaxlatent.numerics.sobol import normal_sobol
 

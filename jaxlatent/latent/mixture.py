@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxlatent.data.arrays import Arrays
 from jaxlatent.latent.latent import Latent
 from jaxlatent.latent.standardized import Standardized, standardized
-from jaxlatent.numerics.bijections import check_count
+from jaxlatent.numerics.couplings import check_count
 from jaxlatent.numerics.mixture_quantile import mixture_quantile, normal_score
 from jaxlatent.numerics.normal_density import LOG_2_PI, inverse_and_log_det, psd_root
 
