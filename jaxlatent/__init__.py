@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from jaxlatent import guides
+    from jaxlatent import guides, latent
     from jaxlatent.batch import fit_batch
     from jaxlatent.cache import enable_compilation_cache
     from jaxlatent.compare import compare
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from jaxlatent.spec.tokens import ModelSyntaxError
     from jaxlatent.storage import load
 
-_MODULES = {"datasets": "data.datasets", "guides": "guides"}
+_MODULES = {"datasets": "data.datasets", "guides": "guides", "latent": "latent"}
 _WHERE = {
     "SEM": "sem",
     "ModelWarning": "sem",
@@ -69,6 +69,7 @@ _WHERE = {
     "enable_compilation_cache": "cache",
 }
 
+
 __all__ = [
     "IRT",
     "ML",
@@ -96,6 +97,7 @@ __all__ = [
     "estimator",
     "fit_batch",
     "guides",
+    "latent",
     "load",
     "numpyro_guide",
     "numpyro_model",

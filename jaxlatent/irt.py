@@ -20,6 +20,8 @@ from jaxlatent.inference.marginal_fit import ItemData, fit_items, starting_value
 from jaxlatent.inference.priors import CellPrior, Priors
 from jaxlatent.inference.settings import MarginalML
 from jaxlatent.irt_fit import ItemResponseFit
+from jaxlatent.latent.latent import Latent
+from jaxlatent.latent.normal import Normal
 from jaxlatent.measurement.family import Family
 from jaxlatent.measurement.item_types import ITEM_TYPES, ItemType, family_of
 from jaxlatent.measurement.measurement import Measurement
@@ -56,7 +58,9 @@ class IRT:
     identifies is freed in all groups but the first. fixed: values of item parameters, such as {"guessing": 0.1}.
     constraints: a pair (A, b) with vec(loadings) = A t + b. priors: distributions of item parameters by name, such as
     {"loadings": numpyro.distributions.LogNormal(0, 0.5), "logit_guessing": Normal(-1.5, 1)}; the fit is then the
-    posterior mode. rotation: of an exploratory solution ("oblimin", "varimax", ...).
+    posterior mode. latent: the distribution of the factors, jl.latent.Normal() by default, Flow(...) or Mixture(k); its
+    means and covariances are the model's whatever its shape. rotation: of an exploratory solution ("oblimin",
+    "varimax", ...).
 
     Raises ValueError naming the option where something is contradictory. Bock and Aitkin (1981); Reckase (2009).
     """
@@ -75,9 +79,10 @@ class IRT:
         rotation: str | None = None,
         occasions: Any = None,
     ) -> None:
-        for name, value in (("latent", latent), ("occasions", occasions)):
-            if value is not None:
-                raise ValueError(f"The option {name} is not in this version: leave it out.")
+        if occasions is not None:
+            raise ValueError("The option occasions is not in this version: leave it out.")
+        if latent is not None and not isinstance(latent, Latent):
+            raise ValueError(f"Expected latent as jl.latent.Normal(), Flow(...) or Mixture(k); got {latent!r}.")
         _check_types(item_type)
         if isinstance(covariates, str):
             covariates = (covariates,)
@@ -93,9 +98,9 @@ class IRT:
                 raise ValueError(f"Expected {name} as a mapping from names of parameters; got {value!r}.")
         self.fixed = dict(fixed or {})
         self.constraints = constraints
-        self.latent = latent
         self.priors = dict(priors or {})
         self.rotation = rotation
+        self.latent = latent
         self._syntax = factors_of(factors, (), self.covariates) if isinstance(factors, str) else None
         _check_rotation(rotation, factors)
 
@@ -168,8 +173,8 @@ class IRT:
             raise ValueError(
                 f"Expected MarginalML(...) or AmortizedVI(...) as the engine of an item response model; got {engine!r}."
             )
-        if isinstance(engine, MarginalML) and not is_normal(self.latent):
-            raise ValueError(f"MarginalML takes normal latent variables: use AmortizedVI() for {self.latent!r}.")
+        if isinstance(engine, MarginalML):
+            _check_normal(self.latent)
         return engine
 
     def _prepare(self, data: Any, group: str | None, weights: str | None, *, listwise: bool = False) -> Prepared:
@@ -300,6 +305,14 @@ def _check_types(given: Any) -> None:
             continue
         if not isinstance(name, str) or name not in ITEM_TYPES:
             raise ValueError(f"Expected an item type among {', '.join(ITEM_TYPES)}, or a Family; got {name!r}.")
+
+
+def _check_normal(latent: Latent | None) -> None:
+    """MarginalML's points, scores and information are those of normal latent variables."""
+    if latent is not None and not isinstance(latent, Normal):
+        raise ValueError(
+            f"MarginalML takes normal latent variables; got latent={latent!r}: use AmortizedVI(), or leave latent out."
+        )
 
 
 def _check_rotation(rotation: str | None, factors: Any) -> None:
@@ -476,6 +489,7 @@ def fit_irt_batch(model: IRT, stacked: Any, engine: Any = None) -> Any:
     engine = MarginalML() if engine is None else engine
     if not isinstance(engine, MarginalML):
         raise ValueError(f"Expected MarginalML(...) as the engine of an item response model; got {engine!r}.")
+    _check_normal(model.latent)
     if model.covariates:
         raise ValueError("fit_batch takes item response models without covariates.")
     if is_named(stacked) or isinstance(stacked, str):

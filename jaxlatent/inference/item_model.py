@@ -9,6 +9,7 @@ import numpy as np
 from jaxlatent.data.arrays import Arrays
 from jaxlatent.inference.marginal_fit import ItemData
 from jaxlatent.latent.latent import Latent
+from jaxlatent.latent.normal import Normal
 from jaxlatent.latent.regression import LatentRegression
 from jaxlatent.latent.structural import StructuralNormal
 from jaxlatent.measurement.measurement import Measurement
@@ -22,12 +23,12 @@ def item_model(
 ) -> LatentVariableModel:
     """Items given latent variables, and these: normal unless another distribution is given."""
     normal = LatentRegression() if table.covariates else StructuralNormal()
-    return LatentVariableModel(measurement, latent or normal, layout)
+    return LatentVariableModel(measurement, latent if latent is not None and not is_normal(latent) else normal, layout)
 
 
 def is_normal(latent: Latent | None) -> bool:
     """Whether latent variables are normal, so that points around modes and second-order steps are at hand."""
-    return latent is None or isinstance(latent, StructuralNormal | LatentRegression)
+    return latent is None or isinstance(latent, Normal | StructuralNormal | LatentRegression)
 
 
 def item_arrays(data: ItemData, dtype: type = np.float32) -> Arrays:

@@ -14,14 +14,9 @@ import numpy as np
 from jaxlatent.data.arrays import Arrays
 from jaxlatent.integration.gauss_hermite import check_grid, grid
 from jaxlatent.integration.rule import Params, PointModel, PointRule
-from jaxlatent.integration.standard_points import (
-    StandardPoints,
-    equal_weights,
-    normal_sobol,
-    shifted_sobol,
-    sobol,
-)
+from jaxlatent.integration.standard_points import StandardPoints, equal_weights, shifted_sobol
 from jaxlatent.numerics.small_cholesky import backward, cells_of, cholesky_cells, forward, log_diagonal
+from jaxlatent.numerics.sobol import normal_sobol, sobol
 from jaxlatent.numerics.types import Array
 
 NEWTON_STEPS = 20
