@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jaxlatent.data.frames import column_names, is_missing, numeric_matrix, raw_column, require, row_index
+
+if TYPE_CHECKING:
+    from jaxlatent.data.scanned import ScannedResponses
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,37 @@ class Responses:
         labels = tuple(str(name) for name in items)
         return cls(y, labels, np.zeros(len(y), np.int32), ("1",), index=people).drop_empty_rows().check_columns()
 
+    @staticmethod
+    def scan(
+        path: str | Path,
+        variables: Sequence[str] | None = None,
+        *,
+        group: str | None = None,
+        weights: str | None = None,
+        covariates: Sequence[str] = (),
+        person: str | None = None,
+        item: str | None = None,
+        response: str | None = None,
+    ) -> ScannedResponses:
+        """Responses in a Parquet file, or the *.parquet files of a folder, that need not fit into memory.
+
+        The files are looked through once; needs pyarrow. variables: the items; None: every column not named otherwise.
+        person, item, response: columns of files with a row for every answer, sorted by person.
+
+        Raises
+        ------
+        FileNotFoundError, ValueError
+            Nothing is there, files have different columns, or what from_frame and from_long raise.
+        ImportError
+            pyarrow is not installed.
+        """
+        from jaxlatent.data.scanned import ScannedResponses
+
+        return ScannedResponses.open(
+            path, variables, group=group, weights=weights, covariates=covariates, person=person, item=item,
+            response=response,
+        )  # fmt: skip
+
     @classmethod
     def for_scoring(
         cls,
@@ -123,7 +158,7 @@ class Responses:
             require(names, [group], "group variable")
             column = raw_column(data, group, names)
             _check_present(column, "group", group)
-            given = [_label(v) for v in column.tolist()]
+            given = [label_of(v) for v in column.tolist()]
             unknown = next((v for v in given if v not in labels), None)
             if unknown is not None:
                 raise ValueError(
@@ -234,21 +269,26 @@ def group_codes(column: np.ndarray, group: str) -> tuple[np.ndarray, tuple[str, 
     _check_present(column, "group", group)
     seen: dict[Any, int] = {}
     codes = np.array([seen.setdefault(v, len(seen)) for v in column.tolist()], np.int32)
+    return codes, group_labels(tuple(seen), len(column), group)
+
+
+def group_labels(seen: Sequence[Any], n: int, group: str) -> tuple[str, ...]:
+    """Labels of the values of a group variable with n rows; raises ValueError where they make no groups."""
     if not seen:
         raise ValueError("The data have no rows.")
     if len(seen) < 2:
-        raise ValueError(f"The group variable {group!r} has one value only ({next(iter(seen))!r}): leave group out.")
-    if len(seen) > len(column) // 2:
+        raise ValueError(f"The group variable {group!r} has one value only ({seen[0]!r}): leave group out.")
+    if len(seen) > n // 2:
         raise ValueError(
-            f"The group variable {group!r} has {len(seen)} different values in {len(column)} rows: expected a few"
+            f"The group variable {group!r} has {len(seen)} different values in {n} rows: expected a few"
             " groups with many rows each."
         )
-    labels = [_label(v) for v in seen]
+    labels = [label_of(v) for v in seen]
     for label in labels:
         if labels.count(label) > 1:
-            alike = " and ".join(repr(v) for v in seen if _label(v) == label)
+            alike = " and ".join(repr(v) for v in seen if label_of(v) == label)
             raise ValueError(f"The group variable {group!r} has the values {alike}, which read the same: recode one.")
-    return codes, tuple(labels)
+    return tuple(labels)
 
 
 def _check_present(column: np.ndarray, role: str, name: str) -> None:
@@ -260,7 +300,7 @@ def _check_present(column: np.ndarray, role: str, name: str) -> None:
         )
 
 
-def _label(value: Any) -> str:
+def label_of(value: Any) -> str:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
