@@ -16,7 +16,8 @@ from jaxlatent.diagnostics.item_nodes import ItemDiagnosis
 from jaxlatent.diagnostics.item_score_tests import item_modification_indices, item_score_tests
 from jaxlatent.diagnostics.item_wald import item_wald_test
 from jaxlatent.inference.estimate import MESSAGES
-from jaxlatent.inference.marginal_fit import ItemData, ItemFitted
+from jaxlatent.inference.item_data import ItemData, ItemRows
+from jaxlatent.inference.marginal_fit import ItemFitted
 from jaxlatent.numerics.rotation import Rotation, rotate
 from jaxlatent.results import item_tables as tables
 from jaxlatent.results.item_scores import METHODS, mode_scores, posterior_moments
@@ -258,7 +259,7 @@ class ItemResponseFit:
 
     # ---- persons ----------------------------------------------------------------------------------------------
 
-    def _read(self, data: Any) -> tuple[ItemData, np.ndarray]:
+    def _read(self, data: Any) -> tuple[ItemRows, np.ndarray]:
         f = self._fitted
         if data is None:
             if f.responses is None:

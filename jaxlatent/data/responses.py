@@ -11,7 +11,11 @@ import numpy as np
 
 from jaxlatent.data.frames import column_names, is_missing, numeric_matrix, raw_column, require, row_index
 
+DENSE_CELLS = 20_000_000  # persons x items above which a table with few answers is not made
+DENSE_SHARE = 0.25  # of the cells that are answered, from which a table is made all the same
+
 if TYPE_CHECKING:
+    from jaxlatent.data.long_arrays import LongResponses
     from jaxlatent.data.scanned import ScannedResponses
 
 
@@ -69,24 +73,28 @@ class Responses:
         out = cls(y, tuple(variables), codes, labels, w, clusters, index, group, (), z, tuple(covariates))
         return out.drop_empty_rows().check_columns()
 
-    @classmethod
-    def from_long(cls, data: Any, *, person: str, item: str, response: str) -> Responses:
+    @staticmethod
+    def from_long(
+        data: Any, *, person: str, item: str, response: str, dense: bool | None = None
+    ) -> Responses | LongResponses:
         """Answers in rows of (person, item, response) as persons in rows and items in columns.
 
-        Persons and items are ordered by their labels; pairs that do not occur are missing.
+        Persons and items are ordered by their labels; pairs that do not occur are missing. dense: True makes a table,
+        False keeps triples (LongResponses); None keeps them where the table would be large and mostly empty.
 
         Raises
         ------
         ValueError
             A column is not there, a person, item or response is missing, or a person answered an item twice.
         """
+        from jaxlatent.data.long_arrays import LongArrays, LongResponses
+
         names = column_names(data, (person, item, response))
         require(names, (person, item, response))
         columns = [raw_column(data, name, names) for name in (person, item)]
         for role, name, column in zip(("person", "item"), (person, item), columns, strict=True):
             _check_present(column, role, name)
         values = numeric_matrix(data, [response])[:, 0]
-        kept = ~np.isnan(values)
         (people, rows), (items, at) = (np.unique(column, return_inverse=True) for column in columns)
         cells = rows.astype(np.int64) * len(items) + at
         order = np.sort(cells)
@@ -97,10 +105,12 @@ class Responses:
                 f"The person {people.tolist()[who]!r} answered the item {items.tolist()[what]!r} more than once: keep"
                 " one answer."
             )
-        y = np.full((len(people), len(items)), np.nan)
-        y[rows[kept], at[kept]] = values[kept]
-        labels = tuple(str(name) for name in items)
-        return cls(y, labels, np.zeros(len(y), np.int32), ("1",), index=people).drop_empty_rows().check_columns()
+        kept = ~np.isnan(values)
+        arrays = LongArrays.of(rows[kept], at[kept], values[kept], len(people), len(items))
+        long = LongResponses(arrays, tuple(str(name) for name in items), people).drop_empty_rows().check_columns()
+        size = len(people) * len(items)
+        wasteful = size > DENSE_CELLS and kept.sum() < size * DENSE_SHARE
+        return long if dense is False or (dense is None and wasteful) else long.to_dense()
 
     @staticmethod
     def scan(

@@ -14,8 +14,10 @@ import numpy as np
 
 from jaxlatent.data.chunks import Chunks, chunks_of, collapsed
 from jaxlatent.data.coding import Coding
+from jaxlatent.data.long_arrays import LongResponses
 from jaxlatent.data.responses import Responses
 from jaxlatent.inference.estimate import Estimate
+from jaxlatent.inference.item_data import ItemData, ItemRows, LongItemData
 from jaxlatent.inference.marginal_engine import (
     Marginal,
     MarginalProblem,
@@ -50,19 +52,11 @@ PER_PARAMETER = 5  # persons for each parameter from which on cross-products of 
 AFFORDABLE = 4e11  # persons x points x parameters^2 up to which the observed information is computed at the start
 
 
-@dataclass(frozen=True)
-class ItemData:
-    """Coded answers [person, item], of the persons and, where that is exact, of their distinct patterns."""
-
-    codes: np.ndarray
-    group: np.ndarray
-    weight: np.ndarray | None
-    covariates: np.ndarray | None
-
-
-def pattern_data(data: ItemData) -> tuple[ItemData, np.ndarray]:
+def pattern_data(data: ItemRows) -> tuple[ItemRows, np.ndarray]:
     """Distinct patterns with weights, and every person's pattern; the persons themselves where nothing is gained."""
-    everyone = np.arange(len(data.codes))
+    everyone = np.arange(data.n_persons)
+    if isinstance(data, LongItemData):
+        return data, everyone
     if data.covariates is not None or data.codes.dtype != np.int8 or data.group.max(initial=0) > 100:
         return data, everyone
     codes, group, weight, inverse = collapsed(data.codes, data.group, data.weight)
@@ -89,24 +83,30 @@ def form_of(measurement: Measurement, coding: Coding, rule: Any) -> Form:
 
 
 def problem_of(
-    form: Form, layout: Layout, data: ItemData, n_groups: int, rule: Any, key: int = 0, chunk: int | None = None
+    form: Form,
+    layout: Layout,
+    data: ItemRows,
+    n_groups: int,
+    rule: Any,
+    key: int = 0,
+    chunk: int | None = None,
 ) -> tuple[Problem, np.ndarray, np.ndarray]:
     """The likelihood's arrays, modes to start from, and every row's place among [chunk, person] flattened."""
     d = layout.fixed["factor_cov"].shape[-1]
     dtype = "float32" if isinstance(rule, ImportanceSampling) else "float64"
     n_points = len(rule.standard(d, (1, 1), dtype, key).log_weight)
-    enough = 1 << max(len(data.codes) - 1, 7).bit_length()  # a power of two, so that small sets share programs
+    enough = 1 << max(data.n_persons - 1, 7).bit_length()  # a power of two, so that small sets share programs
     size = chunk or min(256, max(8, CELLS // n_points), enough)
     chunks, places = chunks_of(
-        data.codes, data.group, n_groups, size, weight=data.weight, covariates=data.covariates, dtype=np.float64
+        data.answers, data.group, n_groups, size, weight=data.weight, covariates=data.covariates, dtype=np.float64
     )
-    standard = rule.standard(d, chunks.y.shape[:2], dtype, key)
+    standard = rule.standard(d, chunks.shape, dtype, key)
     mean, cov = design_moments(chunks, n_groups)
     z = standard.z
     if z.size > MANY and dtype == "float32":
         z = jnp.asarray(z, jnp.float16)  # any points near those drawn will do: weights are those of where they are
     points = Points(z, np.asarray(standard.log_weight, dtype))
-    modes = np.zeros((*chunks.y.shape[:2], d), dtype)
+    modes = np.zeros((*chunks.shape, d), dtype)
     return Problem(chunks, layout, slots_of(layout), points, mean, cov), modes, places
 
 
@@ -133,8 +133,8 @@ class ItemFitted:
     layout: Layout
     measurement: Measurement
     coding: Coding
-    data: ItemData
-    responses: Responses | None
+    data: ItemRows
+    responses: Responses | LongResponses | None
     engine: MarginalML
     rule: Any
     why: str
@@ -162,7 +162,7 @@ class ItemFitted:
         """Persons, or the sum of their weights."""
         if self.n_saved is not None:
             return self.n_saved
-        return float(len(self.data.codes) if self.data.weight is None else self.data.weight.sum())
+        return float(self.data.n_persons if self.data.weight is None else self.data.weight.sum())
 
     @property
     def n_parameters(self) -> int:
@@ -205,8 +205,8 @@ def fit_items(
     table: ItemTable,
     measurement: Measurement,
     coding: Coding,
-    data: ItemData,
-    responses: Responses | None,
+    data: ItemRows,
+    responses: Responses | LongResponses | None,
     engine: MarginalML,
     *,
     priors: Priors | None = None,
@@ -227,7 +227,7 @@ def fit_items(
     offset, basis = reduction(table)
     with jax.enable_x64(True):
         problem, modes, _ = problem_of(form, layout, used, table.n_groups, rule, key)
-        options = solver_options(form, problem, basis.shape[1], len(data.codes), engine)
+        options = solver_options(form, problem, basis.shape[1], data.n_persons, engine)
         whole = MarginalProblem(problem, offset, basis, basis.T @ (start - offset), modes, options)
         estimate = solve(Marginal(form, priors), whole, progress)
         estimate = jax.tree.map(np.asarray, estimate)
@@ -244,7 +244,7 @@ def solve(engine: Marginal, problem: MarginalProblem, progress: bool | None) -> 
     Both give the same numbers. Ctrl-C ends the loop of steps with the last good state, code 0.
     """
     c = problem.inner.chunks
-    work = c.y.size * len(problem.inner.points.log_weight)
+    work = c.n_answers * len(problem.inner.points.log_weight)
     if progress is not True and work < LARGE:
         return run_marginal(engine, problem)[0]
     shown = progress if progress is not None else sys.stderr.isatty()
@@ -284,9 +284,9 @@ def solver_options(form: Form, problem: Problem, q: int, n: int, engine: Margina
     return Options(tolerance, MAX_STEPS, slack, by_cross, engine.se in ("observed", "sandwich"))
 
 
-def starting_values(table: ItemTable, layout: Layout, data: ItemData, measurement: Measurement) -> np.ndarray:
+def starting_values(table: ItemTable, layout: Layout, data: ItemRows, measurement: Measurement) -> np.ndarray:
     """Where the solver starts."""
-    rows = data.codes if len(data.codes) <= START_ROWS else data.codes[:: len(data.codes) // START_ROWS]
+    rows = data.every(max(data.n_persons // START_ROWS, 1))
     y = rows.astype(float)
     if rows.dtype == np.int8:
         y[rows < 0] = np.nan
