@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 
 from jaxlatent.data.arrays import Arrays, of_person
 from jaxlatent.latent.latent import Latent
 from jaxlatent.numerics.linalg import structural_inverse
 from jaxlatent.numerics.normal_density import inverse_and_log_det, psd_root
+from jaxlatent.numerics.small_cholesky import cells_of, forward
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=("mean", "cov", "group"), meta_fields=())
@@ -41,6 +43,11 @@ class NormalByGroup:
         mean, root = of_person((self.mean, psd_root(self.cov)), self.group)
         return mean + _times(z, root.mT)
 
+    def inverse(self, x: jax.Array) -> jax.Array:
+        """R^-1 (x - mean); not finite where cov is singular."""
+        mean, root = of_person((self.mean, psd_root(self.cov)), self.group)
+        return solve_lower(root, x - mean)
+
     def sample(self, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
         return self.transform(jax.random.normal(key, (*shape, self.n_latent), self.mean.dtype))
 
@@ -50,6 +57,11 @@ def _times(x: jax.Array, matrices: jax.Array) -> jax.Array:
     if matrices.shape[0] == 1:
         return (x.reshape(-1, x.shape[-1]) @ matrices[0]).reshape(x.shape)
     return (x[..., None, :] @ matrices)[..., 0, :]
+
+
+def solve_lower(lower: jax.Array, b: jax.Array) -> jax.Array:
+    """L^-1 b for L [..., D, D] and b [..., D], written out."""
+    return jnp.stack(forward(cells_of(lower), [b[..., i] for i in range(b.shape[-1])]), -1)
 
 
 @jax.jit
