@@ -13,10 +13,13 @@ import numpy as np
 
 from jaxlatent.data.coding import Coding, coding_of
 from jaxlatent.data.frames import column_names, is_named, require, table_shape
+from jaxlatent.data.long_arrays import LongResponses
 from jaxlatent.data.responses import Responses
+from jaxlatent.data.scanned import ScannedResponses
 from jaxlatent.inference.amortized_settings import AmortizedVI
+from jaxlatent.inference.item_data import ItemData, ItemRows
 from jaxlatent.inference.item_model import is_normal
-from jaxlatent.inference.marginal_fit import ItemData, fit_items, starting_values
+from jaxlatent.inference.marginal_fit import fit_items, starting_values
 from jaxlatent.inference.priors import CellPrior, Priors
 from jaxlatent.inference.settings import MarginalML
 from jaxlatent.irt_fit import ItemResponseFit
@@ -140,6 +143,11 @@ class IRT:
         for name, value in (("cluster", cluster), ("checkpoint", checkpoint)):
             if value is not None:
                 raise ValueError(f"The option {name} is not in this version for {engine.name}: leave it out.")
+        if isinstance(data, ScannedResponses) and isinstance(engine, MarginalML):
+            raise ValueError(
+                "MarginalML goes through all answers at every step and holds them in memory: pass"
+                " pandas.read_parquet(path), or use AmortizedVI()."
+            )
         if missing not in (None, "fiml", "listwise"):
             raise ValueError(f"Expected missing to be None, 'fiml' or 'listwise'; got {missing!r}.")
         if isinstance(key, bool) or not isinstance(key, int | np.integer) or key < 0:
@@ -179,6 +187,10 @@ class IRT:
 
     def _prepare(self, data: Any, group: str | None, weights: str | None, *, listwise: bool = False) -> Prepared:
         """Read the data, find the items' categories and build the table."""
+        if isinstance(data, LongResponses | ScannedResponses):
+            from jaxlatent.irt_sources import prepare_source
+
+            return prepare_source(self, data, group, weights, listwise)
         factors, responses = self._read(data, group, weights)
         if listwise:
             responses = responses.listwise()
@@ -188,7 +200,7 @@ class IRT:
         codes = coding.encode(responses.y)
         anchors = anchor_items(responses.y, len(factors.factors)) if factors.exploratory else []
         _check_groups(codes, responses, coding, self.group_equal)
-        table, measurement = assemble(self, coding, responses.group_labels, anchors, codes)
+        table, measurement = assemble(self, coding, responses.group_labels, anchors, _margins(codes, coding))
         if not self.priors:
             _check_counts(table, coding)
         data_ = ItemData(codes, responses.group, responses.weight, responses.covariates)
@@ -246,21 +258,28 @@ class Prepared:
     table: ItemTable
     measurement: Measurement
     coding: Coding
-    data: ItemData
-    responses: Responses
+    data: ItemRows
+    responses: Responses | LongResponses
     priors: Priors
     notes: tuple[str, ...]
     anchors: tuple[int, ...]
 
 
 def assemble(
-    spec: IRT, coding: Coding, groups: Sequence[str], anchors: Sequence[int], codes: np.ndarray | None = None
+    spec: IRT,
+    coding: Coding,
+    groups: Sequence[str],
+    anchors: Sequence[int],
+    margins: Sequence[np.ndarray] | None = None,
 ) -> tuple[ItemTable, Measurement]:
-    """Table and families of a specification for items with known categories; codes give starting values."""
+    """Table and families of a specification for items with known categories.
+
+    margins, for starting values: of every item the shares of its categories, or mean and variance where it has none.
+    """
     factors = spec._syntax or factors_of(spec.factors, coding.names, spec.covariates, anchors)
     types = [type_of(spec, name) for name in factors.items]
     items = [
-        _item(name, kind, given, k, None if codes is None else codes[:, j])
+        _item(name, kind, given, k, None if margins is None else margins[j])
         for j, (name, (kind, given), k) in enumerate(zip(factors.items, types, coding.n_categories, strict=True))
     ]
     table = build_item_table(
@@ -340,19 +359,23 @@ def _coding(responses: Responses, types: Sequence[tuple[str, ItemType]]) -> Codi
     return coding
 
 
-def _item(name: str, type_name: str, given: ItemType, k: int, codes: np.ndarray | None) -> Item:
+def _margins(codes: np.ndarray, coding: Coding) -> list[np.ndarray]:
+    """Of every item the shares of its categories, or mean and variance where it has none."""
+    out = []
+    for column, k in zip(codes.T, coding.n_categories, strict=True):
+        seen = column[column >= 0].astype(int) if k else column[~np.isnan(column)]
+        share = np.bincount(seen, minlength=k) / max(len(seen), 1) if k else None
+        out.append(np.array([seen.mean(), seen.var()]) if share is None else share)
+    return out
+
+
+def _item(name: str, type_name: str, given: ItemType, k: int, observed: np.ndarray | None) -> Item:
     try:
         family = _family(given, type_name, k)
     except ValueError as error:
         raise ValueError(f"The item {name!r}: {error}") from None
-    if codes is None:
+    if observed is None:
         return Item(name, type_name, k, given.slopes, given.variance_free, family.item_parameters(k))
-    if family.categorical:
-        seen = codes[codes >= 0].astype(int)
-        observed = np.bincount(seen, minlength=k) / max(len(seen), 1)
-    else:
-        seen = codes[~np.isnan(codes)]
-        observed = np.array([seen.mean(), seen.var()])
     return Item(
         name, type_name, k, given.slopes, given.variance_free, family.item_parameters(k), family.start(k, observed)
     )

@@ -18,7 +18,8 @@ from jaxlatent.diagnostics.item_wald import item_wald_test
 from jaxlatent.inference.amortized_fit import log_likelihood_estimate
 from jaxlatent.inference.estimate import MESSAGES
 from jaxlatent.inference.importance import LogLikelihoodEstimate
-from jaxlatent.inference.marginal_fit import ItemData, ItemFitted
+from jaxlatent.inference.item_data import ItemData, ItemRows
+from jaxlatent.inference.marginal_fit import ItemFitted
 from jaxlatent.inference.settings import MarginalML
 from jaxlatent.numerics.rotation import Rotation, rotate
 from jaxlatent.results import item_tables as tables
@@ -267,7 +268,7 @@ class ItemResponseFit:
 
     # ---- persons ----------------------------------------------------------------------------------------------
 
-    def _read(self, data: Any) -> tuple[ItemData, np.ndarray]:
+    def _read(self, data: Any) -> tuple[ItemRows, np.ndarray]:
         f = self._fitted
         if data is None:
             if f.responses is None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from jaxlatent.data.coding import Coding
+from jaxlatent.data.long_arrays import LongResponses
 from jaxlatent.data.responses import Responses
 from jaxlatent.inference.estimate import Estimate
 from jaxlatent.inference.marginal_fit import ItemData, ItemFitted
@@ -38,7 +39,7 @@ def item_arrays(fit: ItemResponseFit, include_data: bool) -> dict[str, Any]:
     if f.vcov is not None:
         arrays["vcov"] = f.vcov
     if include_data and f.responses is not None:
-        r = f.responses
+        r = f.responses.to_dense() if isinstance(f.responses, LongResponses) else f.responses
         arrays |= {"y": r.y, "group": r.group, "index": r.index}
         arrays |= {n: a for n, a in (("weight", r.weight), ("covariates", r.covariates)) if a is not None}
     return arrays

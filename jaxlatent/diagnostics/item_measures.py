@@ -78,9 +78,9 @@ def item_warnings(fitted: ItemFitted) -> tuple[str, ...]:
             "The information matrix is singular or not positive definite: the model is probably not identified, and"
             " there are no standard errors."
         )
-    if fitted.responses is not None and len(fitted.data.codes) < fitted.n_parameters:
+    if fitted.responses is not None and fitted.data.n_persons < fitted.n_parameters:
         out.append(
-            f"There are {len(fitted.data.codes)} persons for {fitted.n_parameters} parameters: expect large errors,"
+            f"There are {fitted.data.n_persons} persons for {fitted.n_parameters} parameters: expect large errors,"
             " and do not trust tests that rest on many persons."
         )
     return tuple(out)

@@ -54,7 +54,7 @@ def _extended(fitted: ItemFitted, layout: Layout, free: np.ndarray) -> tuple[np.
     used, _ = pattern_data(fitted.data)
     with jax.enable_x64(True):
         problem, modes, _ = problem_of(fitted.form, layout, used, fitted.table.n_groups, fitted.rule, fitted.key)
-        cost = len(used.codes) * len(problem.points.log_weight) * len(free) ** 2
+        cost = used.n_persons * len(problem.points.log_weight) * len(free) ** 2
         at = jnp.asarray(free)
         found = _derivatives(fitted.form, cost < AFFORDABLE, problem, at, modes)
         _, gradient, hessian = fitted.priors.second_order(fitted.layout, jnp.asarray(fitted.free))

@@ -27,8 +27,9 @@ from jaxlatent.inference.importance import (
     poorly_approximated,
     total,
 )
+from jaxlatent.inference.item_data import ItemRows
 from jaxlatent.inference.item_model import is_normal, item_arrays, item_model
-from jaxlatent.inference.marginal_fit import ItemData, ItemFitted, default_rule, fit_items, reduction, starting_values
+from jaxlatent.inference.marginal_fit import ItemFitted, default_rule, fit_items, reduction, starting_values
 from jaxlatent.inference.priors import Priors
 from jaxlatent.inference.settings import MarginalML
 from jaxlatent.integration.adaptive import ImportanceSampling
@@ -56,7 +57,7 @@ class Trained:
     undone: int
     key: int
 
-    def posteriors(self, free: np.ndarray, data: ItemData, n_draws: int = DRAWS) -> PersonPosterior:
+    def posteriors(self, free: np.ndarray, data: ItemRows, n_draws: int = DRAWS) -> PersonPosterior:
         """Every person's posterior by n_draws from the guide, in float64."""
         with jax.enable_x64(True):
             arrays = item_arrays(data, np.float64)
@@ -78,7 +79,7 @@ def fit_amortized(
     table: ItemTable,
     measurement: Measurement,
     coding: Coding,
-    data: ItemData,
+    data: ItemRows,
     responses: Responses | None,
     engine: AmortizedVI,
     *,
@@ -97,7 +98,7 @@ def fit_amortized(
     layout = replace(layout, start=start)
     if table.linear.rank:
         raise ValueError("AmortizedVI takes no linear constraints between parameters: use MarginalML().")
-    n, d = len(data.codes), len(table.factors)
+    n, d = data.n_persons, len(table.factors)
     settings = engine.resolve(n)
     polish = engine.polish and is_normal(latent)
     if polish and engine.max_epochs is None:
@@ -126,11 +127,11 @@ def fit_amortized(
 
 
 def summed_up(
-    trained: Trained, found: Training, table: ItemTable, data: ItemData, settings: AmortizedVI, priors: Priors
+    trained: Trained, found: Training, table: ItemTable, data: ItemRows, settings: AmortizedVI, priors: Priors
 ) -> tuple[Estimate, tuple[str, ...]]:
     """The estimate where training alone has to do, and what should be known about it."""
     free = found.free
-    weight = np.ones(len(data.codes)) if data.weight is None else data.weight
+    weight = np.ones(data.n_persons) if data.weight is None else data.weight
     posteriors = trained.posteriors(free, data)
     log_likelihood = total(posteriors, weight, DRAWS)
     q, (_, basis) = len(free), reduction(table)
@@ -172,5 +173,5 @@ def log_likelihood_estimate(fitted: ItemFitted, n_draws: int = 1000) -> LogLikel
     """
     if fitted.amortized is None:
         raise ValueError("log_likelihood_estimate is for sampled log-likelihoods: fit with AmortizedVI().")
-    weight = np.ones(len(fitted.data.codes)) if fitted.data.weight is None else fitted.data.weight
+    weight = np.ones(fitted.data.n_persons) if fitted.data.weight is None else fitted.data.weight
     return total(fitted.amortized.posteriors(fitted.free, fitted.data, n_draws), weight, n_draws)

@@ -93,9 +93,7 @@ class Programs:
         params = {**free, **self.model.latent.init(networks, d), "guide": guide.init(ours)}
         return self.trainer.start(params, theirs), watching
 
-    def loss(
-        self, guide: BoundGuide, params: SiteParams, arrays: Arrays, rows: jax.Array, key: jax.Array
-    ) -> jax.Array:
+    def loss(self, guide: BoundGuide, params: SiteParams, arrays: Arrays, rows: jax.Array, key: jax.Array) -> jax.Array:
         """Minus the importance-weighted bound of all persons from these rows, and priors, for each person."""
 
         def model(arrays: Arrays, persons: jax.Array, size: int) -> None:

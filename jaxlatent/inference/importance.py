@@ -32,7 +32,6 @@ class Proposal(Protocol):
         """A distribution of [person, D] with ``sample`` and ``log_prob``."""
 
 
-
 class PersonPosterior(NamedTuple):
     """Of every person: log p(y) [person] and the variance of that estimate, mean [person, D] and covariance
     [person, D, D] of x given y, effective sample size, and the shape of the weights' Pareto tail.

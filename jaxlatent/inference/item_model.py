@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlatent.data.arrays import Arrays
-from jaxlatent.inference.marginal_fit import ItemData
+from jaxlatent.inference.item_data import ItemRows
 from jaxlatent.latent.latent import Latent
 from jaxlatent.latent.normal import Normal
 from jaxlatent.latent.regression import LatentRegression
@@ -31,7 +31,7 @@ def is_normal(latent: Latent | None) -> bool:
     return latent is None or isinstance(latent, Normal | StructuralNormal | LatentRegression)
 
 
-def item_arrays(data: ItemData, dtype: type = np.float32) -> Arrays:
+def item_arrays(data: ItemRows, dtype: type = np.float32) -> Arrays:
     """Coded answers as arrays: y int8 where all items are categorical, else of this precision; 0 where missing."""
     codes = data.codes
     whole = codes.dtype == np.int8

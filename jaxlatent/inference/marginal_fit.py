@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -14,8 +15,10 @@ import numpy as np
 
 from jaxlatent.data.chunks import Chunks, chunks_of, collapsed
 from jaxlatent.data.coding import Coding
+from jaxlatent.data.long_arrays import LongResponses
 from jaxlatent.data.responses import Responses
 from jaxlatent.inference.estimate import Estimate
+from jaxlatent.inference.item_data import ItemData, ItemRows, LongItemData
 from jaxlatent.inference.marginal_engine import (
     Marginal,
     MarginalProblem,
@@ -52,19 +55,11 @@ PER_PARAMETER = 5  # persons for each parameter from which on cross-products of 
 AFFORDABLE = 4e11  # persons x points x parameters^2 up to which the observed information is computed at the start
 
 
-@dataclass(frozen=True)
-class ItemData:
-    """Coded answers [person, item], of the persons and, where that is exact, of their distinct patterns."""
-
-    codes: np.ndarray
-    group: np.ndarray
-    weight: np.ndarray | None
-    covariates: np.ndarray | None
-
-
-def pattern_data(data: ItemData) -> tuple[ItemData, np.ndarray]:
+def pattern_data(data: ItemRows) -> tuple[ItemRows, np.ndarray]:
     """Distinct patterns with weights, and every person's pattern; the persons themselves where nothing is gained."""
-    everyone = np.arange(len(data.codes))
+    everyone = np.arange(data.n_persons)
+    if isinstance(data, LongItemData):
+        return data, everyone
     if data.covariates is not None or data.codes.dtype != np.int8 or data.group.max(initial=0) > 100:
         return data, everyone
     codes, group, weight, inverse = collapsed(data.codes, data.group, data.weight)
@@ -91,24 +86,30 @@ def form_of(measurement: Measurement, coding: Coding, rule: Any) -> Form:
 
 
 def problem_of(
-    form: Form, layout: Layout, data: ItemData, n_groups: int, rule: Any, key: int = 0, chunk: int | None = None
+    form: Form,
+    layout: Layout,
+    data: ItemRows,
+    n_groups: int,
+    rule: Any,
+    key: int = 0,
+    chunk: int | None = None,
 ) -> tuple[Problem, np.ndarray, np.ndarray]:
     """The likelihood's arrays, modes to start from, and every row's place among [chunk, person] flattened."""
     d = layout.fixed["factor_cov"].shape[-1]
     dtype = "float32" if isinstance(rule, ImportanceSampling) else "float64"
     n_points = len(rule.standard(d, (1, 1), dtype, key).log_weight)
-    enough = 1 << max(len(data.codes) - 1, 7).bit_length()  # a power of two, so that small sets share programs
+    enough = 1 << max(data.n_persons - 1, 7).bit_length()  # a power of two, so that small sets share programs
     size = chunk or min(256, max(8, CELLS // n_points), enough)
     chunks, places = chunks_of(
-        data.codes, data.group, n_groups, size, weight=data.weight, covariates=data.covariates, dtype=np.float64
+        data.answers, data.group, n_groups, size, weight=data.weight, covariates=data.covariates, dtype=np.float64
     )
-    standard = rule.standard(d, chunks.y.shape[:2], dtype, key)
+    standard = rule.standard(d, chunks.shape, dtype, key)
     mean, cov = design_moments(chunks, n_groups)
     z = standard.z
     if z.size > MANY and dtype == "float32":
         z = jnp.asarray(z, jnp.float16)  # any points near those drawn will do: weights are those of where they are
     points = Points(z, np.asarray(standard.log_weight, dtype))
-    modes = np.zeros((*chunks.y.shape[:2], d), dtype)
+    modes = np.zeros((*chunks.shape, d), dtype)
     return Problem(chunks, layout, slots_of(layout), points, mean, cov), modes, places
 
 
@@ -135,8 +136,8 @@ class ItemFitted:
     layout: Layout
     measurement: Measurement
     coding: Coding
-    data: ItemData
-    responses: Responses | None
+    data: ItemRows
+    responses: Responses | LongResponses | None
     engine: MarginalML
     rule: Any
     why: str
@@ -166,7 +167,7 @@ class ItemFitted:
         """Persons, or the sum of their weights."""
         if self.n_saved is not None:
             return self.n_saved
-        return float(len(self.data.codes) if self.data.weight is None else self.data.weight.sum())
+        return float(self.data.n_persons if self.data.weight is None else self.data.weight.sum())
 
     @property
     def n_parameters(self) -> int:
@@ -209,8 +210,8 @@ def fit_items(
     table: ItemTable,
     measurement: Measurement,
     coding: Coding,
-    data: ItemData,
-    responses: Responses | None,
+    data: ItemRows,
+    responses: Responses | LongResponses | None,
     engine: MarginalML,
     *,
     priors: Priors | None = None,
@@ -231,13 +232,13 @@ def fit_items(
     solver = Marginal(form, priors)
     with jax.enable_x64(True):
         begin = start
-        if form.jackknife and used.codes.size * rule.n > HUGE and rule.n > FEWER_POINTS:
+        if form.jackknife and math.prod(used.shape) * rule.n > HUGE and rule.n > FEWER_POINTS:
             some = some_rows(used, FEWER_ROWS)
             rough = replace(engine, tolerance=NEARLY, se="none")
             first = whole_problem(form, table, layout, some, ImportanceSampling(FEWER_POINTS), key, rough, start)
             found = np.asarray(solve(solver, first, progress).free)
             begin = found if np.isfinite(found).all() else start
-        whole = whole_problem(form, table, layout, used, rule, key, engine, begin, len(data.codes))
+        whole = whole_problem(form, table, layout, used, rule, key, engine, begin, data.n_persons)
         estimate = solve(solver, whole, progress)
         estimate = jax.tree.map(np.asarray, estimate)
     return ItemFitted(
@@ -247,22 +248,22 @@ def fit_items(
     )  # fmt: skip
 
 
-def some_rows(data: ItemData, most: int) -> ItemData:
-    """At most so many rows, evenly spread."""
-    at = slice(None, None, max(-(-len(data.codes) // most), 1))
-    weight = None if data.weight is None else data.weight[at]
-    covariates = None if data.covariates is None else data.covariates[at]
-    return ItemData(data.codes[at], data.group[at], weight, covariates)
+def some_rows(data: ItemRows, most: int) -> ItemData:
+    """At most so many persons, evenly spread, as a table."""
+    step = max(-(-data.n_persons // most), 1)
+    weight = None if data.weight is None else data.weight[::step]
+    covariates = None if data.covariates is None else data.covariates[::step]
+    return ItemData(data.every(step), data.group[::step], weight, covariates)
 
 
 def whole_problem(
-    form: Form, table: ItemTable, layout: Layout, data: ItemData, rule: Any, key: int, engine: MarginalML,
+    form: Form, table: ItemTable, layout: Layout, data: ItemRows, rule: Any, key: int, engine: MarginalML,
     start: np.ndarray, n_persons: int | None = None,
 ) -> MarginalProblem:  # fmt: skip
     """The likelihood of these rows under a rule, with restrictions, starting values and options."""
     offset, basis = reduction(table)
     problem, modes, _ = problem_of(form, layout, data, table.n_groups, rule, key)
-    options = solver_options(form, problem, basis.shape[1], n_persons or len(data.codes), engine)
+    options = solver_options(form, problem, basis.shape[1], n_persons or data.n_persons, engine)
     return MarginalProblem(problem, offset, basis, basis.T @ (start - offset), modes, options)
 
 
@@ -272,7 +273,7 @@ def solve(engine: Marginal, problem: MarginalProblem, progress: bool | None) -> 
     Both give the same numbers. Ctrl-C ends the loop of steps with the last good state, code 0.
     """
     c = problem.inner.chunks
-    work = c.y.size * len(problem.inner.points.log_weight)
+    work = c.n_answers * len(problem.inner.points.log_weight)
     if progress is not True and work < LARGE:
         return run_marginal(engine, problem)[0]
     shown = progress if progress is not None else sys.stderr.isatty()
@@ -314,9 +315,9 @@ def solver_options(form: Form, problem: Problem, q: int, n: int, engine: Margina
     return Options(tolerance, MAX_STEPS, slack, by_cross, engine.se in ("observed", "sandwich"))
 
 
-def starting_values(table: ItemTable, layout: Layout, data: ItemData, measurement: Measurement) -> np.ndarray:
+def starting_values(table: ItemTable, layout: Layout, data: ItemRows, measurement: Measurement) -> np.ndarray:
     """Where the solver starts."""
-    rows = data.codes if len(data.codes) <= START_ROWS else data.codes[:: len(data.codes) // START_ROWS]
+    rows = data.every(max(data.n_persons // START_ROWS, 1))
     y = rows.astype(float)
     if rows.dtype == np.int8:
         y[rows < 0] = np.nan

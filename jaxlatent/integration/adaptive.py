@@ -106,7 +106,9 @@ class ImportanceSampling(PointRule):
 
     log p(y_i) ~ log 1/n sum_r p(y_i | x_r) p(x_r) / q_i(x_r),   q_i = N(mode, curvature^-1)
 
-    proposal: None, the normal curve at the mode, or a guide, as fits by AmortizedVI have it. Source: Kuk (1999); Owen (1997) for the points.
+    proposal: None, the normal curve at the mode, or a guide, as fits by AmortizedVI have it.
+
+    Source: Kuk (1999); Owen (1997) for the points.
     """
 
     n: int
@@ -115,7 +117,9 @@ class ImportanceSampling(PointRule):
     def __post_init__(self) -> None:
         _check(self.n)
         if self.proposal is not None and not hasattr(self.proposal, "bind"):
-            raise ValueError(f"Expected proposal=None (the normal curve at the mode) or a guide; got {self.proposal!r}.")
+            raise ValueError(
+                f"Expected proposal=None, the normal curve at the mode, or a guide; got {self.proposal!r}."
+            )
 
     def standard(self, n_latent: int, shape: tuple[int, ...], dtype: str, key: int) -> StandardPoints:
         """Points of every person [*shape, point, D]."""

@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxlatent.data.chunks import Chunks
+from jaxlatent.data.chunks import Chunks, dense_chunk
 from jaxlatent.measurement.measurement import Measurement
 from jaxlatent.models.slots import (
     FamilySlots,
@@ -415,7 +415,7 @@ class Inputs(NamedTuple):
 
 def inputs_of(form: Form, problem: Problem, modes: jax.Array) -> Inputs:
     c = problem.chunks
-    chunk = Chunk(*(jnp.asarray(a) for a in (c.y, c.seen, c.weight, c.design)))
+    chunk = Chunk(*jax.tree.map(jnp.asarray, (c.y, c.seen, c.weight, c.design)))
     own = form.personal and problem.points.z.shape[0] > 1
     return Inputs(chunk, jnp.asarray(c.group), modes, jnp.asarray(problem.points.z) if own else None)
 
@@ -426,7 +426,8 @@ def located(
     """One chunk with its group's parameters and its points."""
     dtype = here.loadings.dtype
     group = _group(here.loadings, here.slots, here.prior, each.group)
-    chunk = each.chunk._replace(y=each.chunk.y.astype(dtype), design=each.chunk.design.astype(dtype))
+    y, seen = dense_chunk(each.chunk.y, each.chunk.seen, len(each.chunk.weight), here.loadings.shape[1], dtype)
+    chunk = Chunk(y, seen, each.chunk.weight, each.chunk.design.astype(dtype))
     if not form.personal:
         tables = [None if t is None else Table(*(a[each.group] for a in t)) for t in here.tables]  # type: ignore[union-attr]
         at = Located(here.shared.x[each.group][None], here.shared.log_weight[each.group][None])  # type: ignore[union-attr]

@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlatent.inference.marginal_fit import ItemData, ItemFitted, form_of, problem_of
+from jaxlatent.inference.item_data import ItemData, ItemRows
+from jaxlatent.inference.marginal_fit import ItemFitted, form_of, problem_of
 from jaxlatent.integration.gauss_hermite import GaussHermite
 from jaxlatent.models.marginal import Form, Problem, inputs_of, located, log_prior, setting
 from jaxlatent.models.slots import family_positions, log_prob_of
@@ -37,11 +38,11 @@ def _log_joint(form: Form, problem: Problem, free: jax.Array, x: jax.Array) -> j
             total = total + jnp.where(chunk.seen[:, None, at], given_x, 0).sum(-1)
         return total
 
-    modes = jnp.zeros((*problem.chunks.y.shape[:2], x.shape[-1]), x.dtype)
+    modes = jnp.zeros((*problem.chunks.shape, x.shape[-1]), x.dtype)
     return jax.lax.map(one, (inputs_of(form, problem, modes), x))
 
 
-def plausible_values(fitted: ItemFitted, data: ItemData, n: int, key: int) -> np.ndarray:
+def plausible_values(fitted: ItemFitted, data: ItemRows, n: int, key: int) -> np.ndarray:
     """n draws of every person's latent variables [person, draw, D].
 
     Candidates from a t distribution with the posterior's mean and covariance, resampled with their weights
@@ -54,7 +55,7 @@ def plausible_values(fitted: ItemFitted, data: ItemData, n: int, key: int) -> np
     rule = GaussHermite(1)
     form = form_of(fitted.measurement, fitted.coding, rule)
     out = np.empty((persons, n, d))
-    width = max(1, CELLS // (size * max(data.codes.shape[1], 1)))
+    width = max(1, CELLS // (size * max(data.shape[1], 1)))
     chunk = min(width, 64)
     step = max(chunk, (width // chunk) * chunk)
     for start in range(0, persons, step):
@@ -71,7 +72,7 @@ def plausible_values(fitted: ItemFitted, data: ItemData, n: int, key: int) -> np
             problem, _, places = problem_of(
                 form, fitted.layout, replace(part, weight=None), fitted.table.n_groups, rule, 0, chunk
             )
-            shape = problem.chunks.y.shape[:2]
+            shape = problem.chunks.shape
             moved = np.zeros((shape[0] * shape[1], size, d))
             moved[places[: len(rows)]] = x
             found = _log_joint(form, problem, jnp.asarray(fitted.free), jnp.asarray(moved.reshape(*shape, size, d)))
