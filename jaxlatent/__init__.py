@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from jaxlatent.sem import SEM, ModelWarning
     from jaxlatent.simulate import simulate
     from jaxlatent.spec.tokens import ModelSyntaxError
+    from jaxlatent.spec.two_tier import bifactor
     from jaxlatent.storage import load
 
 _WHERE = {
@@ -54,6 +55,7 @@ _WHERE = {
     "Moments": "data.moments",
     "Responses": "data.responses",
     "ModelSyntaxError": "spec.tokens",
+    "bifactor": "spec.two_tier",
     "enable_compilation_cache": "cache",
 }
 
@@ -75,6 +77,7 @@ __all__ = [
     "Moments",
     "QuasiMonteCarlo",
     "Responses",
+    "bifactor",
     "compare",
     "datasets",
     "enable_compilation_cache",
