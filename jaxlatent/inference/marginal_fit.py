@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import jax
@@ -27,6 +27,7 @@ from jaxlatent.inference.marginal_engine import (
 from jaxlatent.inference.priors import Priors
 from jaxlatent.inference.progress import step_bar
 from jaxlatent.inference.settings import MarginalML
+from jaxlatent.inference.starts import best_of
 from jaxlatent.integration.adaptive import AdaptiveGaussHermite, ImportanceSampling, Laplace
 from jaxlatent.integration.gauss_hermite import GaussHermite
 from jaxlatent.measurement.measurement import Measurement
@@ -235,8 +236,13 @@ def fit_items(
         problem, modes, _ = problem_of(form, layout, used, table.n_groups, rule, key)
         options = solver_options(form, problem, basis.shape[1], len(data.codes), engine)
         whole = MarginalProblem(problem, offset, basis, basis.T @ (start - offset), modes, options)
-        estimate = solve(Marginal(form, priors), whole, progress)
-        estimate = jax.tree.map(np.asarray, estimate)
+        run = Marginal(form, priors)
+        if engine.starts > 1:
+            together = progress is not True and not is_large(whole)
+            estimate, said = best_of(run, whole, engine.starts, key, together, partial(solve, progress=progress))
+            notes = (*notes, said)
+        else:
+            estimate = jax.tree.map(np.asarray, solve(run, whole, progress))
     return ItemFitted(
         table, replace(layout, start=start), measurement, coding, data, responses, engine, rule, why, priors, estimate,
         float(estimate.log_likelihood), tuple(notes), key, tuple(anchors), None,
@@ -249,9 +255,7 @@ def solve(engine: Marginal, problem: MarginalProblem, progress: bool | None) -> 
 
     Both give the same numbers. Ctrl-C ends the loop of steps with the last good state, code 0.
     """
-    c = problem.inner.chunks
-    work = c.y.size * problem.inner.n_points
-    if progress is not True and work < LARGE:
+    if progress is not True and not is_large(problem):
         return run_marginal(engine, problem)[0]
     shown = progress if progress is not None else sys.stderr.isatty()
     state = start_steps(engine, problem)
@@ -263,6 +267,11 @@ def solve(engine: Marginal, problem: MarginalProblem, progress: bool | None) -> 
         except KeyboardInterrupt:
             state = state._replace(code=jnp.asarray(RUNNING, jnp.int32))
     return finish_steps(engine, problem, state)
+
+
+def is_large(problem: MarginalProblem) -> bool:
+    """Whether single steps are worth their overhead."""
+    return problem.inner.chunks.y.size * problem.inner.n_points >= LARGE
 
 
 def choose_rule(engine: MarginalML, n_factors: int, reduction: Reduction | None = None) -> tuple[Any, str]:
