@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from jaxlatent.sem import SEM, ModelWarning
     from jaxlatent.simulate import simulate
     from jaxlatent.spec.tokens import ModelSyntaxError
+    from jaxlatent.spec.two_tier import bifactor
     from jaxlatent.storage import load
 
 _MODULES = {"datasets": "data.datasets", "guides": "guides", "latent": "latent"}
@@ -66,6 +67,7 @@ _WHERE = {
     "Moments": "data.moments",
     "Responses": "data.responses",
     "ModelSyntaxError": "spec.tokens",
+    "bifactor": "spec.two_tier",
     "enable_compilation_cache": "cache",
 }
 
@@ -91,6 +93,7 @@ __all__ = [
     "Pair",
     "QuasiMonteCarlo",
     "Responses",
+    "bifactor",
     "compare",
     "datasets",
     "enable_compilation_cache",

@@ -513,6 +513,8 @@ def fit_irt_batch(model: IRT, stacked: Any, engine: Any = None) -> Any:
     if not isinstance(engine, MarginalML):
         raise ValueError(f"Expected MarginalML(...) as the engine of an item response model; got {engine!r}.")
     _check_normal(model.latent)
+    if engine.starts > 1:
+        raise ValueError("fit_batch starts once for every data set: expected MarginalML(starts=1).")
     if model.covariates:
         raise ValueError("fit_batch takes item response models without covariates.")
     if is_named(stacked) or isinstance(stacked, str):

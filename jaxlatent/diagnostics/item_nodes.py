@@ -18,7 +18,7 @@ from jaxlatent.inference.marginal_fit import GRID_NODES, ItemFitted
 from jaxlatent.integration.gauss_hermite import grid
 from jaxlatent.integration.standard_points import equal_weights
 from jaxlatent.measurement.measurement import Measurement
-from jaxlatent.models.marginal import features, prior_vector
+from jaxlatent.models.latent_prior import features, prior_vector
 from jaxlatent.models.slots import (
     Slots,
     family_positions,

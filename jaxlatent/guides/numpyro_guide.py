@@ -13,7 +13,7 @@ from jaxlatent.data.arrays import Arrays
 from jaxlatent.guides.guide import BoundGuide, check_shape
 from jaxlatent.models.block_prior import OnBlock
 from jaxlatent.models.numpyro_model import Parameters, Sites
-from jaxlatent.models.persons import person_plate
+from jaxlatent.models.person_plate import person_plate
 
 GuideFunction = Callable[..., None]
 

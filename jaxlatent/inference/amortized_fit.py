@@ -29,7 +29,7 @@ from jaxlatent.inference.importance import (
 )
 from jaxlatent.inference.item_data import ItemRows
 from jaxlatent.inference.item_model import is_normal, item_arrays, item_model
-from jaxlatent.inference.marginal_fit import ItemFitted, default_rule, fit_items, reduction, starting_values
+from jaxlatent.inference.marginal_fit import ItemFitted, choose_rule, fit_items, reduction, starting_values
 from jaxlatent.inference.priors import Priors
 from jaxlatent.inference.settings import MarginalML
 from jaxlatent.integration.adaptive import ImportanceSampling
@@ -38,6 +38,7 @@ from jaxlatent.measurement.measurement import Measurement
 from jaxlatent.models.latent_variable_model import LatentVariableModel
 from jaxlatent.numerics.newton import CONVERGED, RUNNING
 from jaxlatent.spec.item_table import ItemTable, item_layout
+from jaxlatent.spec.two_tier import reduction_of
 
 DRAWS = 200  # of each person, for scores and log-likelihoods
 INFORMATION_DRAWS = 100
@@ -109,7 +110,8 @@ def fit_amortized(
         model, found.guide, found.guide_params, found.networks, tuple(found.course.looks), found.undone, key
     )
     if polish and found.finished:
-        rule = default_rule(d) if d <= 3 else ImportanceSampling(POLISHING)
+        rule, _ = choose_rule(MarginalML(), d, reduction_of(layout))
+        rule = ImportanceSampling(POLISHING) if isinstance(rule, ImportanceSampling) else rule
         fitted = fit_items(
             table, measurement, coding, data, responses, MarginalML(rule, engine.se), priors=priors, notes=notes,
             key=key, progress=progress, start=found.free, anchors=anchors,

@@ -12,7 +12,9 @@ import jax.numpy as jnp
 from jaxlatent.inference.estimate import Estimate
 from jaxlatent.inference.priors import Priors
 from jaxlatent.models.feasible import step_shares
-from jaxlatent.models.marginal import Form, Problem, evaluate, information, person_scores
+from jaxlatent.models.louis import information
+from jaxlatent.models.marginal import evaluate, person_scores
+from jaxlatent.models.points import Form, Problem
 from jaxlatent.numerics.newton import RUNNING
 from jaxlatent.numerics.scoring import First, Options, ScoringState, scoring_init, scoring_step
 from jaxlatent.numerics.types import Array

@@ -6,7 +6,7 @@ import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import jax
@@ -30,16 +30,18 @@ from jaxlatent.inference.marginal_engine import (
 from jaxlatent.inference.priors import Priors
 from jaxlatent.inference.progress import step_bar
 from jaxlatent.inference.settings import MarginalML
+from jaxlatent.inference.starts import best_of
 from jaxlatent.integration.adaptive import AdaptiveGaussHermite, ImportanceSampling, Laplace
 from jaxlatent.integration.gauss_hermite import GaussHermite
 from jaxlatent.measurement.measurement import Measurement
-from jaxlatent.models.marginal import Form, Points, Problem
+from jaxlatent.models.points import Form, Points, Problem
 from jaxlatent.models.slots import slots_of
 from jaxlatent.numerics.newton import CONVERGED, RUNNING
 from jaxlatent.numerics.scoring import Options
 from jaxlatent.spec.item_start import starting_free
 from jaxlatent.spec.item_table import ItemTable, item_layout
 from jaxlatent.spec.layout import Layout
+from jaxlatent.spec.two_tier import Reduction, reduction_of
 
 MAX_STEPS = 500
 LARGE = 20_000_000  # answers x points from which single steps are worth their overhead
@@ -78,11 +80,12 @@ def is_personal(rule: Any) -> bool:
     return isinstance(rule, AdaptiveGaussHermite | ImportanceSampling | Laplace)
 
 
-def form_of(measurement: Measurement, coding: Coding, rule: Any) -> Form:
-    """The static form of the likelihood."""
+def form_of(measurement: Measurement, coding: Coding, rule: Any, reduction: Reduction | None = None) -> Form:
+    """The static form of the likelihood; a reduction is used where the rule is a grid."""
     k = coding.n_categories
     categories = tuple(max(k[j] for j in items) if family.categorical else 0 for family, items in measurement.groups)
-    return Form(measurement, is_personal(rule), categories, isinstance(rule, ImportanceSampling))
+    reduction = reduction if isinstance(rule, GaussHermite) else None
+    return Form(measurement, is_personal(rule), categories, isinstance(rule, ImportanceSampling), reduction)
 
 
 def problem_of(
@@ -97,20 +100,23 @@ def problem_of(
     """The likelihood's arrays, modes to start from, and every row's place among [chunk, person] flattened."""
     d = layout.fixed["factor_cov"].shape[-1]
     dtype = "float32" if isinstance(rule, ImportanceSampling) else "float64"
-    n_points = len(rule.standard(d, (1, 1), dtype, key).log_weight)
+    inner, top = None, d
+    if form.reduction is not None:
+        top, inner = len(form.reduction.general), Points(*rule.standard(1, (1, 1), dtype, key))
+    n_points = len(rule.standard(top, (1, 1), dtype, key).log_weight) * (1 if inner is None else len(inner.log_weight))
     enough = 1 << max(data.n_persons - 1, 7).bit_length()  # a power of two, so that small sets share programs
     size = chunk or min(256, max(8, CELLS // n_points), enough)
     chunks, places = chunks_of(
         data.answers, data.group, n_groups, size, weight=data.weight, covariates=data.covariates, dtype=np.float64
     )
-    standard = rule.standard(d, chunks.shape, dtype, key)
+    standard = rule.standard(top, chunks.shape, dtype, key)
     mean, cov = design_moments(chunks, n_groups)
     z = standard.z
     if z.size > MANY and dtype == "float32":
         z = jnp.asarray(z, jnp.float16)  # any points near those drawn will do: weights are those of where they are
     points = Points(z, np.asarray(standard.log_weight, dtype))
     modes = np.zeros((*chunks.shape, d), dtype)
-    return Problem(chunks, layout, slots_of(layout), points, mean, cov), modes, places
+    return Problem(chunks, layout, slots_of(layout), points, mean, cov, inner), modes, places
 
 
 def design_moments(chunks: Chunks, n_groups: int) -> tuple[np.ndarray, np.ndarray]:
@@ -180,7 +186,7 @@ class ItemFitted:
 
     @cached_property
     def form(self) -> Form:
-        return form_of(self.measurement, self.coding, self.rule)
+        return form_of(self.measurement, self.coding, self.rule, reduction_of(self.layout))
 
     @cached_property
     def params(self) -> dict[str, np.ndarray]:
@@ -224,8 +230,9 @@ def fit_items(
     """Maximum marginal likelihood (the posterior mode where there are priors)."""
     priors = priors or Priors()
     layout = item_layout(table)
-    rule, why = choose_rule(engine, len(table.factors))
-    form = form_of(measurement, coding, rule)
+    split = reduction_of(layout)
+    rule, why = choose_rule(engine, len(table.factors), split)
+    form = form_of(measurement, coding, rule, split)
     used, _ = pattern_data(data)
     if start is None:
         start = starting_values(table, layout, data, measurement)
@@ -239,8 +246,12 @@ def fit_items(
             found = np.asarray(solve(solver, first, progress).free)
             begin = found if np.isfinite(found).all() else start
         whole = whole_problem(form, table, layout, used, rule, key, engine, begin, data.n_persons)
-        estimate = solve(solver, whole, progress)
-        estimate = jax.tree.map(np.asarray, estimate)
+        if engine.starts > 1:
+            together = progress is not True and not is_large(whole)
+            estimate, said = best_of(solver, whole, engine.starts, key, together, partial(solve, progress=progress))
+            notes = (*notes, said)
+        else:
+            estimate = jax.tree.map(np.asarray, solve(solver, whole, progress))
     return ItemFitted(
         table, replace(layout, start=start), measurement, coding, data, responses, engine, rule, why, priors, estimate,
         float(estimate.log_likelihood), tuple(notes), key, tuple(anchors), None,
@@ -272,9 +283,7 @@ def solve(engine: Marginal, problem: MarginalProblem, progress: bool | None) -> 
 
     Both give the same numbers. Ctrl-C ends the loop of steps with the last good state, code 0.
     """
-    c = problem.inner.chunks
-    work = c.n_answers * len(problem.inner.points.log_weight)
-    if progress is not True and work < LARGE:
+    if progress is not True and not is_large(problem):
         return run_marginal(engine, problem)[0]
     shown = progress if progress is not None else sys.stderr.isatty()
     state = start_steps(engine, problem)
@@ -288,27 +297,39 @@ def solve(engine: Marginal, problem: MarginalProblem, progress: bool | None) -> 
     return finish_steps(engine, problem, state)
 
 
-def choose_rule(engine: MarginalML, n_factors: int) -> tuple[Any, str]:
+def is_large(problem: MarginalProblem) -> bool:
+    """Whether single steps are worth their overhead."""
+    return problem.inner.chunks.n_answers * problem.inner.n_points >= LARGE
+
+
+def choose_rule(engine: MarginalML, n_factors: int, reduction: Reduction | None = None) -> tuple[Any, str]:
     """The rule of integration, and why."""
-    if isinstance(engine.integration, Laplace):
+    rule = engine.integration
+    if isinstance(rule, Laplace):
         raise ValueError(
             "MarginalML does not take Laplace() in this version: scores at one point are not the gradient of its"
             " likelihood. Use AdaptiveGaussHermite(3), or more nodes."
         )
-    if getattr(engine.integration, "proposal", None) is not None:
+    if getattr(rule, "proposal", None) is not None:
         raise ValueError("MarginalML centres its points itself: leave proposal out, or use AmortizedVI(guide=...).")
-    if engine.integration is not None:
-        return engine.integration, "as asked for"
-    rule = default_rule(n_factors)
+    if reduction is None:
+        d, reason = n_factors, f"there are {n_factors} factor(s), at most 3"
+    else:
+        d = len(reduction.general) + 1
+        reason = f"{len(reduction.specific)} specific factors are integrated one at a time, {d} dimensions in all"
+    if rule is not None:
+        apart = reduction is not None and isinstance(rule, GaussHermite)
+        return rule, f"as asked for; {reason}" if apart else "as asked for"
+    rule = default_rule(d)
     if isinstance(rule, GaussHermite):
-        return rule, f"quadrature, because there are {n_factors} factor(s), at most 3"
+        return rule, f"quadrature, because {reason}"
     return rule, f"importance sampling, because there are {n_factors} factors, more than 3"
 
 
 def solver_options(form: Form, problem: Problem, q: int, n: int, engine: MarginalML) -> Options:
     """How the solver goes about it: cross-products where persons are many."""
     rows = float((problem.chunks.weight > 0).sum())
-    cost = rows * len(problem.points.log_weight) * q**2
+    cost = rows * problem.n_points * q**2
     tolerance = engine.tolerance or (1e-5 if form.personal else 1e-10)
     slack = 1e-6 if form.personal else 1e-10
     by_cross = n >= PER_PARAMETER * q or cost > AFFORDABLE

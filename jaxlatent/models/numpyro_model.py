@@ -19,7 +19,7 @@ from jaxlatent.models.blocks import ParameterBlock
 from jaxlatent.models.gaussian_distribution import SHAPES, StructuredNormal
 from jaxlatent.models.item_responses import ItemResponses, LatentPrior
 from jaxlatent.models.latent_variable_model import LatentVariableModel, Params
-from jaxlatent.models.persons import person_plate
+from jaxlatent.models.person_plate import person_plate
 from jaxlatent.numerics.log_probability import NEVER
 from jaxlatent.spec.layout import Layout
 
