@@ -153,7 +153,7 @@ class IRT:
         if isinstance(key, bool) or not isinstance(key, int | np.integer) or key < 0:
             raise ValueError(f"Expected key, the random key, to be a whole number from 0; got {key!r}.")
         p = self._prepare(data, group, weights, listwise=missing == "listwise")
-        options = {
+        options: dict[str, Any] = {
             "priors": p.priors, "notes": p.notes, "key": int(key), "progress": progress, "anchors": p.anchors,
             "start": _start(p),
         }  # fmt: skip

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlatent.data.coding import Coding
-from jaxlatent.data.responses import Responses
 from jaxlatent.guides.amortized import Amortized
 from jaxlatent.guides.function import guide_of
 from jaxlatent.guides.guide import BoundGuide
@@ -28,7 +27,7 @@ from jaxlatent.inference.importance import (
     total,
 )
 from jaxlatent.inference.item_data import ItemRows
-from jaxlatent.inference.item_model import is_normal, item_arrays, item_model
+from jaxlatent.inference.item_model import double_arrays, is_normal, item_arrays, item_model
 from jaxlatent.inference.marginal_fit import ItemFitted, choose_rule, fit_items, reduction, starting_values
 from jaxlatent.inference.priors import Priors
 from jaxlatent.inference.settings import MarginalML
@@ -61,8 +60,7 @@ class Trained:
     def posteriors(self, free: np.ndarray, data: ItemRows, n_draws: int = DRAWS) -> PersonPosterior:
         """Every person's posterior by n_draws from the guide, in float64."""
         with jax.enable_x64(True):
-            arrays = item_arrays(data, np.float64)
-            arrays = replace(arrays, y=arrays.y.astype(np.float64))
+            arrays = double_arrays(data)
             params = self.params(free)
             return person_posteriors(self.model, params, self.guide, self.guide_params, arrays, n_draws, self.key)
 
@@ -81,7 +79,7 @@ def fit_amortized(
     measurement: Measurement,
     coding: Coding,
     data: ItemRows,
-    responses: Responses | None,
+    responses: Any,
     engine: AmortizedVI,
     *,
     latent: Latent | None = None,
@@ -139,8 +137,7 @@ def summed_up(
     q, (_, basis) = len(free), reduction(table)
     cross = observed = np.full((q, q), np.nan)
     if settings.se != "none":
-        arrays = item_arrays(data, np.float64)
-        arrays = replace(arrays, y=arrays.y.astype(np.float64))
+        arrays = double_arrays(data)
         cross, observed = information(
             trained.model, trained.networks, free, trained.guide, trained.guide_params, arrays, INFORMATION_DRAWS,
             trained.key, observed=settings.se == "observed",

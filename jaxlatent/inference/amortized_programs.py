@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,7 @@ from jaxlatent.guides.numpyro_guide import guide_function
 from jaxlatent.inference.amortized_loop import Trainer, TrainState, default_optimizer
 from jaxlatent.inference.amortized_settings import AmortizedVI
 from jaxlatent.inference.importance import log_weights
-from jaxlatent.inference.importance_weighted_elbo import ImportanceWeightedELBO
+from jaxlatent.inference.importance_weighted_elbo import Estimator, ImportanceWeightedELBO
 from jaxlatent.inference.item_model import in_precision
 from jaxlatent.inference.priors import Priors
 from jaxlatent.models.blocks import parameter_blocks
@@ -99,7 +99,7 @@ class Programs:
         def model(arrays: Arrays, persons: jax.Array, size: int) -> None:
             person_sites(self.model, parameter_sites(self.sites, "param", jnp.float32), arrays, persons, size)
 
-        bound = ImportanceWeightedELBO(self.settings.particles, self.settings.estimator)
+        bound = ImportanceWeightedELBO(self.settings.particles or 1, cast(Estimator, self.settings.estimator))
         given = guide_function(guide, self.sites)
         own, n = in_precision(arrays, jnp.float32), self.n_persons
         return bound.loss(key, self.constrained(params), model, given, own, rows, n) / n

@@ -62,8 +62,8 @@ def train_in_memory(
             pass
     params = state.params
     free = np.asarray(programs.free(params), float)
-    own = jax.tree.map(np.asarray, (params["guide"], programs.networks(params)))
-    return Training(free, guide, *own, course, int(state.undone), finished)
+    own, networks = jax.tree.map(np.asarray, (params["guide"], programs.networks(params)))
+    return Training(free, guide, own, networks, course, int(state.undone), finished)
 
 
 def plan_of(settings: AmortizedVI, n: int, key: int) -> Plan:

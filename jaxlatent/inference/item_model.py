@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -31,22 +34,28 @@ def is_normal(latent: Latent | None) -> bool:
     return latent is None or isinstance(latent, Normal | StructuralNormal | LatentRegression)
 
 
-def item_arrays(data: ItemRows, dtype: type = np.float32) -> Arrays:
-    """Coded answers as arrays: y int8 where all items are categorical, else of this precision; 0 where missing."""
+def item_arrays(data: ItemRows, dtype: str = "float32") -> Arrays:
+    """Coded answers in NumPy arrays: y int8 where all items are categorical, else this precision; 0 where missing."""
     codes = data.codes
     whole = codes.dtype == np.int8
     observed = codes >= 0 if whole else ~np.isnan(codes)
-    n = len(codes)
-    return Arrays(
-        np.where(observed, codes, 0).astype(np.int8 if whole else dtype),
-        observed,
-        data.group.astype(np.int32),
-        np.ones(n, dtype) if data.weight is None else data.weight.astype(dtype),
-        None if data.covariates is None else data.covariates.astype(dtype),
-    )
+    y: Any = np.where(observed, codes, 0).astype("int8" if whole else dtype)
+    weight: Any = np.ones(len(codes), dtype) if data.weight is None else data.weight.astype(dtype)
+    covariates: Any = None if data.covariates is None else data.covariates.astype(dtype)
+    seen: Any = observed
+    group: Any = data.group.astype(np.int32)
+    return Arrays(y, seen, group, weight, covariates)
+
+
+def double_arrays(data: ItemRows) -> Arrays:
+    """The same in float64 throughout, for final sums."""
+    arrays = item_arrays(data, "float64")
+    y: Any = np.asarray(arrays.y, "float64")
+    return replace(arrays, y=y)
 
 
 def in_precision(arrays: Arrays, dtype: jax.typing.DTypeLike) -> Arrays:
     """The same arrays with numbers of one floating point precision, also where answers were kept as small integers."""
-    cast = lambda a: None if a is None else jnp.asarray(a, dtype)  # noqa: E731
-    return Arrays(cast(arrays.y), arrays.observed, arrays.group, cast(arrays.weight), cast(arrays.covariates))
+    covariates = None if arrays.covariates is None else jnp.asarray(arrays.covariates, dtype)
+    y, weight = jnp.asarray(arrays.y, dtype), jnp.asarray(arrays.weight, dtype)
+    return Arrays(y, arrays.observed, arrays.group, weight, covariates)

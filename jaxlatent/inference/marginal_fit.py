@@ -17,6 +17,7 @@ from jaxlatent.data.chunks import Chunks, chunks_of, collapsed
 from jaxlatent.data.coding import Coding
 from jaxlatent.data.long_arrays import LongResponses
 from jaxlatent.data.responses import Responses
+from jaxlatent.inference.amortized_settings import AmortizedVI
 from jaxlatent.inference.estimate import Estimate
 from jaxlatent.inference.item_data import ItemData, ItemRows, LongItemData
 from jaxlatent.inference.marginal_engine import (
@@ -144,7 +145,7 @@ class ItemFitted:
     coding: Coding
     data: ItemRows
     responses: Responses | LongResponses | None
-    engine: MarginalML
+    engine: MarginalML | AmortizedVI
     rule: Any
     why: str
     priors: Priors
