@@ -140,9 +140,10 @@ class IRT:
         """
         started = time.perf_counter()
         engine = self._engine(engine)
-        for name, value in (("cluster", cluster), ("checkpoint", checkpoint)):
-            if value is not None:
-                raise ValueError(f"The option {name} is not in this version for {engine.name}: leave it out.")
+        if cluster is not None:
+            raise ValueError(f"The option cluster is not in this version for {engine.name}: leave it out.")
+        if checkpoint is not None and isinstance(engine, MarginalML):
+            raise ValueError("MarginalML takes no checkpoint: leave it out, or use AmortizedVI().")
         if isinstance(data, ScannedResponses) and isinstance(engine, MarginalML):
             raise ValueError(
                 "MarginalML goes through all answers at every step and holds them in memory: pass"
@@ -161,10 +162,13 @@ class IRT:
             fitted = fit_items(p.table, p.measurement, p.coding, p.data, p.responses, engine, **options)
         else:
             from jaxlatent.inference.amortized_fit import fit_amortized
+            from jaxlatent.inference.amortized_run import Streamed
 
             fitted = fit_amortized(
-                p.table, p.measurement, p.coding, p.data, p.responses, engine, latent=self.latent, **options
-            )
+                p.table, p.measurement, p.coding, p.data, p.responses, engine, latent=self.latent,
+                streamed=Streamed(data, p.coding) if isinstance(data, ScannedResponses) else None,
+                checkpoint=checkpoint, **options,
+            )  # fmt: skip
         fit = ItemResponseFit(self, fitted, 0.0)
         if p.anchors and self.rotation not in (None, "none"):
             fit = fit.rotate(self.rotation)

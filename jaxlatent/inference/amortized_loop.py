@@ -64,7 +64,7 @@ class Trainer:
         factor = jnp.where(fine, state.factor, state.factor / 2)
         return TrainState(params, optimizer, key, factor, state.undone + ~fine), value
 
-    @partial(jax.jit, static_argnums=0, donate_argnums=2)
+    @partial(jax.jit, static_argnums=0)
     def stretch(
         self, constants: Any, state: TrainState, data: Arrays, rows: jax.Array, rates: jax.Array
     ) -> tuple[TrainState, jax.Array]:
@@ -76,7 +76,7 @@ class Trainer:
 
         return jax.lax.scan(one, state, (rows, rates))
 
-    @partial(jax.jit, static_argnums=0, donate_argnums=2)
+    @partial(jax.jit, static_argnums=0)
     def streamed(
         self, constants: Any, state: TrainState, batches: Arrays, rows: jax.Array, rates: jax.Array
     ) -> tuple[TrainState, jax.Array]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, cast
 
@@ -121,8 +121,12 @@ class Programs:
 _kept: OrderedDict[Hashable, Programs] = OrderedDict()
 
 
-def programs_for(model: LatentVariableModel, arrays: Arrays, settings: AmortizedVI, priors: Priors) -> Programs:
+def programs_for(
+    model: LatentVariableModel, arrays: Arrays, settings: AmortizedVI, priors: Priors, n_persons: int
+) -> Programs:
     """Programs of this form, those of an earlier fit where there was one."""
+    # arrays of its own: JAX would hand those that training has seen in single precision on as such
+    model = replace(model, layout=jax.tree.map(np.array, model.layout))
     layout = model.layout
     blocks = parameter_blocks(model)
     pattern = tuple(
@@ -133,12 +137,12 @@ def programs_for(model: LatentVariableModel, arrays: Arrays, settings: Amortized
     optimizer = None if settings.optimizer is None else id(settings.optimizer)
     key = (
         model.measurement, model.latent, pattern, signs, settings.particles, settings.estimator, optimizer, priors,
-        settings.guide, arrays.n_persons,
+        settings.guide, n_persons,
     )  # fmt: skip
     if key not in _kept:
         own = tuple(block_prior(block, model, arrays, priors.cells) for block in blocks)
         log_prior = partial(priors.log_prob, layout) if priors.cells else None
-        _kept[key] = Programs(Sites(model, blocks, own, log_prior), settings, arrays.n_persons)
+        _kept[key] = Programs(Sites(model, blocks, own, log_prior), settings, n_persons)
         while len(_kept) > KEPT:
             _kept.popitem(last=False)
     _kept.move_to_end(key)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
@@ -20,6 +20,7 @@ from jaxlatent.inference.amortized_loop import Trainer, TrainState
 
 SEARCH, SETTLE, DONE = 0, 1, 2
 STALLS = 2  # looks in a row without a gain after which the rate is lowered
+STRETCH = 16  # batches from elsewhere that go to the device together
 HELD_SHARE, HELD_LEAST, HELD_MOST = 0.1, 50, 1000
 
 
@@ -112,28 +113,86 @@ def _gain(difference: np.ndarray) -> float:
     return float(difference.mean() / error) if error > 0 else 0.0
 
 
+Epoch = Callable[[TrainState, Course], tuple[TrainState, float]]  # one pass over those who learn, and its loss
+
+
 def train(
-    trainer: Trainer,
-    constants: Any,
-    state: TrainState,
-    course: Course,
-    plan: Plan,
-    data: Arrays,
-    watch: Callable[[TrainState], np.ndarray],
-    held: np.ndarray,
+    epoch: Epoch, state: TrainState, course: Course, plan: Plan, watch: Callable[[TrainState], np.ndarray]
 ) -> Iterator[TrainState]:
-    """The state at one look after the other, until it is done; data lie on the device. The course is kept up."""
-    everyone = np.arange(data.n_persons, dtype=np.int32)
-    learners = np.setdiff1d(everyone, held).astype(np.int32)
+    """The state at one look after the other, until it is done. The course is kept up."""
     while course.stage != DONE:
-        losses = []
+        loss = math.nan
         for _ in range(plan.epochs_a_look):
-            who = everyone if course.stage == SETTLE else learners
-            rows = batches_of(who, data.n_persons, plan, course.epoch)
-            state, loss = trainer.stretch(constants, state, data, rows, rates_of(course, plan, len(rows)))
-            losses.append(loss)
+            state, loss = epoch(state, course)
             course.epoch += 1
             if course.stage == SETTLE and course.epoch >= course.settle_from + course.settle_epochs:
                 break
-        judge(course, plan, float(np.mean(jax.device_get(losses[-1]))), watch(state))
+        judge(course, plan, loss, watch(state))
         yield state
+
+
+def in_memory(
+    trainer: Trainer, constants: Any, plan: Plan, data: Arrays, held: np.ndarray, place: Callable[[Any], Any]
+) -> Epoch:
+    """Epochs over data that lie on the device; persons held out take part once the rate is lowered."""
+    n = data.n_persons
+    everyone = np.arange(n, dtype=np.int32)
+    learners = np.setdiff1d(everyone, held).astype(np.int32)
+
+    def epoch(state: TrainState, course: Course) -> tuple[TrainState, float]:
+        rows = batches_of(everyone if course.stage == SETTLE else learners, n, plan, course.epoch)
+        state, loss = trainer.stretch(constants, state, data, place(rows), rates_of(course, plan, len(rows)))
+        return state, float(loss.mean())
+
+    return epoch
+
+
+def from_batches(
+    trainer: Trainer, constants: Any, plan: Plan, source: BatchSource, place: Callable[[Any], Any]
+) -> Epoch:
+    """Epochs over data that come in batches, STRETCH of them compiled as one scan."""
+    steps = source.n_batches(plan.batch_size)
+
+    def epoch(state: TrainState, course: Course) -> tuple[TrainState, float]:
+        rates = rates_of(course, plan, steps)
+        waiting: list[tuple[Arrays, Any]] = []
+        losses, done = [], 0
+        for batch in source.batches(plan.batch_size, plan.key, course.epoch):
+            waiting.append(batch)
+            if len(waiting) == STRETCH or done + len(waiting) == steps:
+                arrays, rows = jax.tree.map(lambda *a: np.stack(a), *waiting)
+                at = slice(done, done + len(waiting))
+                state, loss = trainer.streamed(constants, state, place(arrays), place(rows), rates[at])
+                losses.append(loss)
+                done, waiting = done + len(waiting), []
+        return state, float(np.mean(np.concatenate(jax.device_get(losses))))
+
+    return epoch
+
+
+class BatchSource(Protocol):
+    """Data in batches of one size, in an order that follows from key and epoch."""
+
+    def n_batches(self, size: int) -> int:
+        """Batches of an epoch."""
+
+    def batches(self, size: int, key: int, epoch: int) -> Iterator[tuple[Arrays, Any]]:
+        """Arrays and rows of each batch; padding has weight 0."""
+
+
+# ---- checkpoints ----------------------------------------------------------------------------------------------------
+
+
+def course_notes(course: Course) -> dict[str, Any]:
+    """A course as plain values."""
+    plain = {f: getattr(course, f) for f in ("stage", "epoch", "settle_from", "settle_epochs", "stalls")}
+    best = None if course.best is None else [float(b) for b in course.best]
+    return {**plain, "best": best, "looks": [[float(v) for v in look] for look in course.looks]}
+
+
+def course_of(notes: dict[str, Any]) -> Course:
+    """The course of such values."""
+    looks = [Look(int(look[0]), *look[1:]) for look in notes["looks"]]
+    best = None if notes["best"] is None else np.array(notes["best"])
+    plain = {f: notes[f] for f in ("stage", "epoch", "settle_from", "settle_epochs", "stalls")}
+    return Course(**plain, best=best, looks=looks)

@@ -80,6 +80,14 @@ class Rows(NamedTuple):
     rows: Any
 
 
+def fresh(tree: Any) -> Any:
+    """Arrays copied to the device in the precision of the context.
+
+    A NumPy array that a program has seen in single precision would be taken from JAX's cache as such.
+    """
+    return jax.tree.map(lambda a: jnp.asarray(np.array(a)), tree)
+
+
 def rows_of(arrays: Arrays, n_draws: int, most: int = DRAWS_AT_ONCE) -> Rows:
     """Persons in chunks of one size, so that a chunk has at most so many draws (host)."""
     n = arrays.n_persons
@@ -108,7 +116,7 @@ def person_posteriors(
 ) -> PersonPosterior:
     """Every person's posterior in NumPy arrays [person, ...], by n_draws from the proposal."""
     rows = rows_of(arrays, n_draws)
-    found = _posteriors(n_draws, proposal, model, params, guide, rows, jax.random.key(key))
+    found = _posteriors(n_draws, *fresh((proposal, model, params, guide, rows)), jax.random.key(key))
     n = arrays.n_persons
     return PersonPosterior(*(np.asarray(a).reshape(-1, *a.shape[2:])[:n] for a in found))
 
@@ -120,9 +128,9 @@ def total(found: PersonPosterior, weight: np.ndarray, n_draws: int) -> LogLikeli
     return LogLikelihoodEstimate(value, math.sqrt(variance), n_draws)
 
 
-def poorly_approximated(found: PersonPosterior) -> int:
-    """Persons whose weights have so heavy a tail (Pareto k > 0.7) that their sums cannot be trusted."""
-    return int((np.asarray(found.shape) > POOR).sum())
+def poorly_approximated(found: PersonPosterior, there: np.ndarray) -> int:
+    """Persons of those there whose weights have so heavy a tail (Pareto k > 0.7) that sums cannot be trusted."""
+    return int((np.asarray(found.shape)[there] > POOR).sum())
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -139,7 +147,7 @@ def _curvature(
         log_q = found.log_prob(x)
 
         def log_marginal(at: jax.Array, arrays: Arrays, x: jax.Array, log_q: jax.Array) -> jax.Array:
-            params = {**model.layout.unpack(at), **networks}
+            params = {**_single(model.layout.unpack(at)), **networks}
             prior = model.latent_distribution(params, arrays)
             given = model.log_prob_given_latent(params, x, arrays) + prior.log_prob(x) - log_q
             return jax.nn.logsumexp(given.astype(float), axis=0)
@@ -161,6 +169,12 @@ def _curvature(
     return jax.lax.scan(add, (zero, zero), (rows, weight, keys))[0]
 
 
+def _single(tree: Any) -> Any:
+    """Floating point arrays in float32: derivatives at draws are noisy by more than rounding."""
+    cast = lambda a: a.astype(jnp.float32) if jnp.issubdtype(a.dtype, jnp.floating) else a  # noqa: E731
+    return jax.tree.map(cast, tree)
+
+
 def information(
     model: LatentVariableModel, networks: Params, free: np.ndarray, proposal: Proposal, guide: Any, arrays: Arrays,
     n_draws: int, key: int, *, observed: bool = True,
@@ -169,10 +183,10 @@ def information(
 
     Scores by Fisher's identity and second derivatives by Louis' formula are those of log sum_r w_ir at fixed draws.
     """
-    rows = rows_of(arrays, n_draws, DRAWS_AT_ONCE // 8)
+    rows = rows_of(_single(arrays), n_draws, DRAWS_AT_ONCE // 8)
     n, padded = arrays.n_persons, rows.rows.size
     weight = np.r_[np.asarray(arrays.weight, float), np.zeros(padded - n)].reshape(rows.rows.shape)
     found = _curvature(
-        n_draws, observed, proposal, model, networks, jnp.asarray(free, float), guide, rows, weight, jax.random.key(key)
+        n_draws, observed, *fresh((proposal, model, networks, free, guide, rows, weight)), jax.random.key(key)
     )
     return np.asarray(found[0]), np.asarray(found[1])
