@@ -14,18 +14,10 @@ import jaxlatent as jl
 from jaxlatent.data.incomplete import CaseArrays, cases_of, missing_positions
 from jaxlatent.data.responses import Responses
 from jaxlatent.inference import saturated
+from jaxlatent.inference.casewise_sums import saturated_information_of
+from jaxlatent.inference.saturated import em_step, pack_moments, saturated_first, saturated_second
 from jaxlatent.models.casewise import gram_matrices, log_likelihood, moment_scores, saturated_information
-from jaxlatent.models.casewise_objective import (
-    CasewiseProblem,
-    em_step,
-    fiml_first,
-    fiml_second,
-    pack_moments,
-    pattern_information,
-    saturated_first,
-    saturated_second,
-    unpack_moments,
-)
+from jaxlatent.models.casewise_objective import CasewiseProblem, fiml_first, fiml_second
 from jaxlatent.models.cells import cells_of
 from jaxlatent.numerics.masked import Cases
 from jaxlatent.spec.layout import layout_of, unpack
@@ -95,8 +87,13 @@ def autodiff(name):
     """Value, gradient and Hessian over (mu, vech Sigma) of the plain likelihood."""
     data = DATA[name]
     with jax.enable_x64(True):
-        x = pack_moments(*(jnp.asarray(v) for v in point()))
-        function = lambda x: plain(data, *unpack_moments(x, P))  # noqa: E731
+        x = pack_moments(*point())
+        low = np.tril_indices(P)
+
+        def function(x):
+            half = jnp.zeros((P, P)).at[low].set(x[P:])
+            return plain(data, x[:P], half + jnp.tril(half, -1).T)
+
         both = jax.jit(lambda x: (*jax.value_and_grad(function)(x), jax.hessian(function)(x)))
         return tuple(np.asarray(v) for v in both(x))
 
@@ -117,8 +114,9 @@ def test_value_gradient_and_information(name):
     information = saturated_information(jax.jit(gram_matrices)(mu, sigma, buckets))
     np.testing.assert_allclose(information, hessian, rtol=1e-9, atol=1e-9 * np.abs(hessian).max())
     n = sum(float(c.n.sum()) for c in buckets)
-    x = pack_moments(jnp.asarray(mu), jnp.asarray(sigma))
-    first, second = saturated_first(buckets, x), saturated_second(buckets, x)
+    x = pack_moments(mu, sigma)
+    host = cases_of(data, 0)
+    first, second = saturated_first(host, x), saturated_second(host, x)
     np.testing.assert_allclose(first[0] * n, value, rtol=1e-12)
     np.testing.assert_allclose(first[1] * n, gradient, rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(second[0] * n, hessian, rtol=1e-9, atol=1e-9 * np.abs(hessian).max())
@@ -165,7 +163,7 @@ def test_expected_information_given_the_patterns():
         inverse[np.ix_(o, o)] = np.linalg.inv(sigma[np.ix_(o, o)])
         want[:P, :P] += inverse
         want[P:, P:] += duplication.T @ np.kron(inverse, inverse) @ duplication / 2
-    found = jax.jit(pattern_information)(mu, sigma, cases(data))
+    found = saturated_information_of(cases_of(data, 0), mu, sigma, expected=True)
     np.testing.assert_allclose(found, want, rtol=1e-9, atol=1e-9)
 
 
@@ -173,12 +171,11 @@ def test_expected_information_given_the_patterns():
 def test_em_never_loses(name):
     """The likelihood rises with every step, and ends where the gradient is zero."""
     buckets = cases(DATA[name])
-    mu, sigma = (jnp.asarray(v) for v in point())
-    step = jax.jit(em_step)
+    mu, sigma = point()
     value = jax.jit(lambda mu, sigma: log_likelihood(mu, sigma, buckets).value)
     values = [float(value(mu, sigma))]
     for _ in range(30):
-        mu, sigma = step(buckets, mu, sigma)
+        mu, sigma = em_step(cases_of(DATA[name], 0), mu, sigma)
         values.append(float(value(mu, sigma)))
     assert (np.diff(values) <= 1e-10).all()
     assert values[-1] < values[0] - 1

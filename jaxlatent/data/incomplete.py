@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +12,8 @@ from jaxlatent.data.responses import Responses
 STEP = 4  # numbers of missing variables are rounded up to a multiple of this, so that few shapes are compiled
 SHARE = 0.15  # of the cases that a bucket must hold to be worth its compilation
 ROWS = 50_000  # looked at together, where a copy of all rows would be felt
-LARGE = 200_000  # rows from which they are left where they are, in one bucket, uncopied
+LARGE = 200_000  # rows from which they are left where they are, uncopied
+BLOCK = 16_384  # of them that are gathered at a time
 
 
 class CaseArrays(NamedTuple):
@@ -21,10 +23,41 @@ class CaseArrays(NamedTuple):
     mean: np.ndarray
     scatter: np.ndarray | None
     missing: np.ndarray
-    rows: np.ndarray | None = None
+
+    def blocks(self) -> Iterator[CaseArrays]:
+        yield self
+
+    def gathered(self) -> CaseArrays:
+        return self
 
 
-def cases_of(data: Responses, g: int, *, single: bool = False) -> tuple[CaseArrays, ...]:
+class LargeCases(NamedTuple):
+    """Single persons at these rows of the whole data, which stay where they are."""
+
+    n: np.ndarray
+    mean: np.ndarray
+    missing: np.ndarray
+    rows: np.ndarray
+
+    def blocks(self) -> Iterator[CaseArrays]:
+        """Copies of BLOCK persons at a time; the last block overlaps, with weight zero, so that all have one shape."""
+        total = len(self.rows)
+        size = min(BLOCK, total)
+        for start in range(0, total, size):
+            at = slice(min(start, total - size), min(start + size, total))
+            n = self.n[at].copy()
+            n[: start - at.start] = 0
+            yield CaseArrays(n, self.mean[self.rows[at]], None, self.missing[at])
+
+    def gathered(self) -> CaseArrays:
+        """One copy of all."""
+        return CaseArrays(self.n, self.mean[self.rows], None, self.missing)
+
+
+Buckets = tuple[CaseArrays | LargeCases, ...]  # cases by number of missing variables
+
+
+def cases_of(data: Responses, g: int, *, single: bool = False) -> Buckets:
     """Cases of one group, in buckets by number of missing variables.
 
     Patterns that at least three persons share on average are collapsed to counts, means and scatter, unless single.
@@ -53,7 +86,7 @@ def single_cases(data: Responses, g: int) -> tuple[tuple[CaseArrays, np.ndarray]
     return tuple(out)
 
 
-def _large(y: np.ndarray, weight: np.ndarray) -> tuple[CaseArrays, ...]:
+def _large(y: np.ndarray, weight: np.ndarray) -> tuple[LargeCases, ...]:
     """Buckets of positions in the data, which stay where they are."""
     missing = missing_positions(y)
     level = _level((missing < y.shape[1]).sum(axis=1))
@@ -61,7 +94,7 @@ def _large(y: np.ndarray, weight: np.ndarray) -> tuple[CaseArrays, ...]:
     for step in np.unique(level):
         rows = np.flatnonzero(level == step).astype(np.int32)
         k = min(int(step), missing.shape[1])
-        out.append(CaseArrays(weight[rows], y, None, missing[rows, :k], rows))
+        out.append(LargeCases(weight[rows], y, missing[rows, :k], rows))
     return tuple(out)
 
 

@@ -27,75 +27,115 @@ from jaxlatent.numerics.masked import (
     scatter_blocks,
     solve_observed,
 )
+from jaxlatent.numerics.types import Array
 
 
 class Sums(NamedTuple):
     """Minus log-likelihood, its derivatives by mu [p] and (symmetric, 1/2 tr(. dSigma)) [p, p], and the EM moments."""
 
-    value: jax.Array
-    d_mean: jax.Array
-    d_cov: jax.Array
-    mean: jax.Array
-    cov: jax.Array
+    value: Array
+    d_mean: Array
+    d_cov: Array
+    mean: Array
+    cov: Array
 
 
 class Grams(NamedTuple):
     """sum n P [p, p], sum v x vech P [p, m], sum vech(vv') x vech P, sum n vech P x vech P [m, m], m = p(p+1)/2."""
 
-    p: jax.Array
-    v_p: jax.Array
-    vv_p: jax.Array
-    p_p: jax.Array
+    p: Array
+    v_p: Array
+    vv_p: Array
+    p_p: Array
+
+
+class Totals(NamedTuple):
+    """What Sums are made of, additive over cases.
+
+    n, value; v [p], vv' [p, p]; the inverse missing blocks of K put back [p, p]; completed residuals and their squares.
+    """
+
+    n: Array
+    value: Array
+    v: Array
+    vv: Array
+    inner: Array
+    first: Array
+    second: Array
+
+
+class Point(NamedTuple):
+    """Where a likelihood is evaluated: mean, covariance, its inverse and log-determinant."""
+
+    mu: Array
+    sigma: Array
+    inverse: Array
+    log_det: Array
+
+
+def point_of(mu: Array, sigma: Array) -> Point:
+    """All nan in the inverse where sigma is not positive definite."""
+    return Point(mu, sigma, *spd_inverse(sigma))
 
 
 def log_likelihood(mu: jax.Array, sigma: jax.Array, buckets: tuple[Cases, ...]) -> Sums:
     """Sums over all cases of all buckets."""
-    p = len(mu)
-    k, log_det = spd_inverse(sigma)
+    at = point_of(mu, sigma)
+    parts = [case_totals(at, cases) for cases in buckets]
+    return sums_of(at, jax.tree.map(lambda *x: sum(x), *parts))
 
-    def add(total: tuple, c: Cases) -> tuple:
+
+def sums_of(at: Point, t: Totals) -> Sums:
+    """From totals over all cases; NumPy in, NumPy out."""
+    k, shift = at.inverse, t.first / t.n
+    cov = (t.second + t.inner) / t.n - shift[:, None] * shift
+    return Sums(t.value, -t.v, t.n * k - k @ t.inner @ k - t.vv, at.mu + shift, cov)
+
+
+def case_totals(at: Point, cases: Cases) -> Totals:
+    """Totals over one bucket."""
+    p, k = len(at.mu), at.inverse
+
+    def add(total: Totals, c: Cases) -> Totals:
         blocks = missing_blocks(k, c)
-        residual, v, complete = solve_observed(k, blocks, c, mu)
+        residual, v, complete = solve_observed(k, blocks, c, at.mu)
         n = c.n[:, None]
         constant = math.log(2 * math.pi) * observed_mask(c).sum(1)
-        value = (c.n * (constant + log_det + blocks.log_det + (residual * v).sum(1))).sum() / 2
-        vv, moments = (v * n).T @ v, (complete * n).T @ complete
-        parts = (c.n.sum(), value, (n * v).sum(0), vv, scatter_blocks(blocks, c, p), (n * complete).sum(0), moments)
-        if c.scatter is not None:
-            parts = _add_scatter(k, sigma, blocks, c, parts)
-        return tuple(t + x for t, x in zip(total, parts, strict=True))
+        value = (c.n * (constant + at.log_det + blocks.log_det + (residual * v).sum(1))).sum() / 2
+        vv, second = (v * n).T @ v, (complete * n).T @ complete
+        inner = scatter_blocks(blocks, c, p)
+        new = Totals(c.n.sum(), value, (n * v).sum(0), vv, inner, (n * complete).sum(0), second)
+        return jax.tree.map(jnp.add, total, new if c.scatter is None else _add_scatter(at, blocks, c, new))
 
     zero = jnp.zeros
-    total: Any = (zero(()), zero(()), zero(p), zero((p, p)), zero((p, p)), zero(p), zero((p, p)))
-    for cases in buckets:
-        total = over_chunks(add, total, cases)
-    n, value, d_mean, vv, inner, first, second = total
-    shift = first / n
-    cov = (second + inner) / n - shift[:, None] * shift
-    return Sums(value, -d_mean, n * k - k @ inner @ k - vv, mu + shift, cov)
+    square = zero((p, p))
+    return over_chunks(add, Totals(zero(()), zero(()), zero(p), square, square, zero(p), square), cases)
 
 
-def _add_scatter(k: jax.Array, sigma: jax.Array, blocks: Blocks, c: Cases, parts: tuple) -> tuple:
+def _add_scatter(at: Point, blocks: Blocks, c: Cases, t: Totals) -> Totals:
     """Whole patterns: add what their within-pattern scatter contributes."""
-    n, value, d_mean, vv, inner, first, second = parts
     scatter: Any = c.scatter
-    p = observed_inverses(k, blocks, c)
-    fit = sigma @ p  # [case, p, p]: completes residuals by regression on the observed ones
-    value = value + (p * scatter).sum() / 2
-    completed = second + (fit @ scatter @ fit.mT).sum(0)
-    return n, value, d_mean, vv + (p @ scatter @ p).sum(0), inner, first, completed
+    p = observed_inverses(at.inverse, blocks, c)
+    fit = at.sigma @ p  # [case, p, p]: completes residuals by regression on the observed ones
+    vv, second = t.vv + (p @ scatter @ p).sum(0), t.second + (fit @ scatter @ fit.mT).sum(0)
+    return t._replace(value=t.value + (p * scatter).sum() / 2, vv=vv, second=second)
 
 
 def gram_matrices(mu: jax.Array, sigma: jax.Array, buckets: tuple[Cases, ...]) -> Grams:
     """What the observed information over (mu, vech Sigma) is made of."""
-    p = len(mu)
+    at = point_of(mu, sigma)
+    return jax.tree.map(lambda *x: sum(x), *[case_grams(at, cases) for cases in buckets])
+
+
+def case_grams(at: Point, cases: Cases) -> Grams:
+    """Gram matrices over one bucket."""
+    p = len(at.mu)
     lower = np.tril_indices(p)
-    k, _ = spd_inverse(sigma)
 
     def add(total: Grams, c: Cases) -> Grams:
-        blocks = missing_blocks(k, c)
-        _, v, _ = solve_observed(k, blocks, c, mu)
-        inverses = observed_inverses(k, blocks, c)
+        blocks = missing_blocks(at.inverse, c)
+        _, v, _ = solve_observed(at.inverse, blocks, c, at.mu)
+        inverses = observed_inverses(at.inverse, blocks, c)
         low = inverses[:, lower[0], lower[1]]
         n = c.n[:, None]
         vv = n * v[:, lower[0]] * v[:, lower[1]]
@@ -105,10 +145,7 @@ def gram_matrices(mu: jax.Array, sigma: jax.Array, buckets: tuple[Cases, ...]) -
         return jax.tree.map(jnp.add, total, new)
 
     m = len(lower[0])
-    total = Grams(jnp.zeros((p, p)), jnp.zeros((p, m)), jnp.zeros((m, m)), jnp.zeros((m, m)))
-    for cases in buckets:
-        total = over_chunks(add, total, cases)
-    return total
+    return over_chunks(add, Grams(jnp.zeros((p, p)), jnp.zeros((p, m)), jnp.zeros((m, m)), jnp.zeros((m, m))), cases)
 
 
 def moment_scores(mu: jax.Array, sigma: jax.Array, cases: Cases) -> jax.Array:
@@ -121,6 +158,11 @@ def moment_scores(mu: jax.Array, sigma: jax.Array, cases: Cases) -> jax.Array:
     p = observed_inverses(k, blocks, cases)
     d_cov = v[:, lower[0]] * v[:, lower[1]] - p[:, lower[0], lower[1]]
     return jnp.concatenate([v, half * d_cov], axis=1)
+
+
+def expected_grams(grams: Grams) -> Grams:
+    """Gram matrices with v v' replaced by its expectation P given the patterns: sum n [P, 0; 0, D'(P kron P)D / 2]."""
+    return grams._replace(v_p=0 * grams.v_p, vv_p=grams.p_p)
 
 
 def saturated_information(grams: Grams) -> jax.Array:
