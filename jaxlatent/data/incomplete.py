@@ -10,10 +10,10 @@ import numpy as np
 from jaxlatent.data.responses import Responses
 
 STEP = 4  # numbers of missing variables are rounded up to a multiple of this, so that few shapes are compiled
-SHARE = 0.15  # of the cases that a bucket must hold to be worth its compilation
+SHARE = 0.3  # of the cases that a bucket must hold to be worth its compilation
 ROWS = 50_000  # looked at together, where a copy of all rows would be felt
 LARGE = 200_000  # rows from which they are left where they are, uncopied
-BLOCK = 16_384  # of them that are gathered at a time
+BLOCK = 8_192  # of them that are gathered at a time
 
 
 class CaseArrays(NamedTuple):
@@ -64,15 +64,26 @@ def cases_of(data: Responses, g: int, *, single: bool = False) -> Buckets:
     """
     rows = slice(None) if data.n_groups == 1 else data.rows_of(g)
     y = data.y[rows]
-    weight = np.ones(len(y)) if data.weight is None else data.weight[rows]
+    weight = None if data.weight is None else data.weight[rows]
     if len(y) >= LARGE and not _few_patterns(y[:5000]):
         return _large(y, weight)
+    weight = np.ones(len(y)) if weight is None else weight
     seen = ~np.isnan(y)
     patterns, code = np.unique(seen, axis=0, return_inverse=True)
     if not single and 3 * len(patterns) <= len(y):
         whole = _collapse(y, weight, patterns, code.reshape(-1))
         return _buckets(whole)
     return _buckets(CaseArrays(weight, y, None, missing_positions(y)))
+
+
+def joined(cases: Buckets) -> Buckets:
+    """One bucket of single persons without positions of missing variables, for forms that do not need them."""
+    n = np.concatenate([bucket.n for bucket in cases])
+    missing = np.zeros((len(n), 0), np.uint8)
+    if isinstance(cases[0], LargeCases):
+        rows = np.concatenate([bucket.rows for bucket in cases if isinstance(bucket, LargeCases)])
+        return (LargeCases(n, cases[0].mean, missing, rows),)
+    return (CaseArrays(n, np.concatenate([bucket.mean for bucket in cases]), None, missing),)
 
 
 def single_cases(data: Responses, g: int) -> tuple[tuple[CaseArrays, np.ndarray], ...]:
@@ -86,21 +97,33 @@ def single_cases(data: Responses, g: int) -> tuple[tuple[CaseArrays, np.ndarray]
     return tuple(out)
 
 
-def _large(y: np.ndarray, weight: np.ndarray) -> tuple[LargeCases, ...]:
+def _large(y: np.ndarray, weight: np.ndarray | None) -> tuple[LargeCases, ...]:
     """Buckets of positions in the data, which stay where they are."""
     missing = missing_positions(y)
-    level = _level((missing < y.shape[1]).sum(axis=1))
     out = []
-    for step in np.unique(level):
-        rows = np.flatnonzero(level == step).astype(np.int32)
-        k = min(int(step), missing.shape[1])
-        out.append(LargeCases(weight[rows], y, missing[rows, :k], rows))
+    for rows, k in _split(missing, y.shape[1]):
+        n = np.broadcast_to(1.0, len(rows)) if weight is None else weight[rows]
+        out.append(LargeCases(n, y, missing[rows, :k], rows))
     return tuple(out)
 
 
-def _level(count: np.ndarray) -> np.ndarray:
-    """4, 8, 16, ...: at least the number of missing variables."""
-    return 2 ** np.ceil(np.log2(np.maximum(count, STEP))).astype(int)
+def _split(missing: np.ndarray, p: int) -> Iterator[tuple[np.ndarray, int]]:
+    """Rows by number of missing variables (4, 8, 16, ... at most) and that number, so that few pay for the most.
+
+    A level that few cases reach joins the next: every bucket is one more program.
+    """
+    count = np.zeros(len(missing), np.int32)
+    for column in missing.T:
+        count += column < p
+    steps = STEP * 2 ** np.arange(32)
+    level = np.searchsorted(steps, count).astype(np.int8)
+    waiting = np.zeros(len(missing), bool)
+    present = np.unique(level)
+    for step in present:
+        waiting |= level == step
+        if waiting.sum() >= SHARE * len(missing) or step == present[-1]:
+            yield np.flatnonzero(waiting).astype(np.int32), min(int(steps[step]), missing.shape[1])
+            waiting[:] = False
 
 
 def _few_patterns(y: np.ndarray) -> bool:
@@ -139,25 +162,10 @@ def _collapse(y: np.ndarray, weight: np.ndarray, patterns: np.ndarray, code: np.
 
 
 def _buckets(cases: CaseArrays) -> tuple[CaseArrays, ...]:
-    """Split by number of missing variables (4, 8, 16, ... at most), so that few pay for the most.
-
-    A level that few cases reach joins the next: every bucket is one more loop to compile.
-    """
-    n, p = cases.mean.shape
-    count = (cases.missing < p).sum(axis=1)
-    level = _level(count)
     out = []
-    waiting = np.zeros(n, bool)
-    levels = np.unique(level)
-    for step in levels:
-        waiting |= level == step
-        if waiting.sum() < SHARE * n and step != levels[-1]:
-            continue
-        rows = np.flatnonzero(waiting)
-        k = min(int(step), cases.missing.shape[1])
+    for rows, k in _split(cases.missing, cases.mean.shape[1]):
         scatter = None if cases.scatter is None else cases.scatter[rows]
         out.append(_pad(CaseArrays(cases.n[rows], cases.mean[rows], scatter, cases.missing[rows, :k])))
-        waiting[:] = False
     return tuple(out)
 
 

@@ -8,14 +8,19 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxlatent.data.incomplete import Buckets
+from jaxlatent.data.incomplete import Buckets, LargeCases
+from jaxlatent.data.memory import give_back
 from jaxlatent.models.casewise import (
+    FactorPoint,
+    FactorTotals,
     Grams,
     Point,
     Sums,
     case_grams,
     case_totals,
     expected_grams,
+    factor_grams,
+    factor_totals,
     point_of,
     saturated_information,
     sums_of,
@@ -25,6 +30,8 @@ from jaxlatent.numerics.masked import Cases
 _point = jax.jit(point_of)
 _totals = jax.jit(case_totals)
 _grams = jax.jit(case_grams)
+_factor_totals = jax.jit(factor_totals)
+_factor_grams = jax.jit(factor_grams)
 _information = jax.jit(saturated_information)
 
 
@@ -49,14 +56,34 @@ def saturated_information_of(
         return np.asarray(_information(expected_grams(grams) if expected else grams))
 
 
-def _over_blocks(program: Callable[[Point, Cases], Any], at: Point, cases: Buckets) -> Any:
+def factor_sums(at: FactorPoint, cases: Buckets) -> Sums:
+    """The same sums by factors, without the EM moments; nan where this form does not exist."""
+    t: FactorTotals = _over_blocks(_factor_totals, at, cases)
+    return Sums(t.value, -t.v, t.pull, None, None)
+
+
+def factor_information(at: FactorPoint, cases: Buckets) -> np.ndarray:
+    """Observed information over (mu, vech Sigma), summed over the cases, by factors."""
+    grams: Grams = _over_blocks(_factor_grams, at, cases)
+    with jax.enable_x64(True):
+        return np.asarray(_information(grams))
+
+
+def _over_blocks(program: Callable[[Any, Cases], Any], at: Any, cases: Buckets) -> Any:
     """The program's sums over all blocks of all buckets, on the host."""
-    total = None
+    total: Any = None
     for bucket in cases:
         for block in bucket.blocks():
             with jax.enable_x64(True):
-                part = jax.tree.map(np.asarray, program(at, Cases(*block)))
-            total = part if total is None else jax.tree.map(np.add, total, part)
+                part = program(at, Cases(*block))
+                total = jax.tree.map(np.array, part) if total is None else jax.tree.map(_add, total, part)
+        if isinstance(bucket, LargeCases):
+            give_back()  # compiling leaves more behind than all else here takes
+    return total
+
+
+def _add(total: np.ndarray, part: jax.Array) -> np.ndarray:
+    total += np.asarray(part)
     return total
 
 

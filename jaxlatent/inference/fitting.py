@@ -27,6 +27,7 @@ from jaxlatent.models.casewise_objective import CasewiseProblem, fiml_first, fim
 from jaxlatent.models.cells import cells_of, round_up
 from jaxlatent.models.moments_objective import MomentProblem, least_squares, maximum_likelihood
 from jaxlatent.numerics.masked import Cases
+from jaxlatent.numerics.newton import CONVERGED
 from jaxlatent.spec.layout import Layout, layout_of, places
 from jaxlatent.spec.restrictions_matrix import Linear, split
 from jaxlatent.spec.start import starting_values
@@ -350,8 +351,14 @@ def _solve_casewise(
         cases = tuple(tuple(Cases(*b.gathered()) for b in group) for group in made)
         inner = CasewiseProblem(rough.cells, rough.where, rough.fixed, rough.used, cases, n)
         return solve(Chord(fiml_first, fiml_second), inner, start, restrictions, table, n, 0.0)
-    problem = newton_problem(CasewiseModel(layout, made, n), start, linear, n, 0.0)._replace(matrix=matrix)
-    return to_host(run_on_host(Chord(casewise_first, casewise_second), problem), table.n_free)
+    engine, whole = Chord(casewise_first, casewise_second), CasewiseModel(layout, made, n)
+    problem = newton_problem(whole, start, linear, n, 0.0)._replace(matrix=matrix)
+    by_factors = whole.by_factors(len(places(table).latent))
+    if by_factors is not None:
+        found = run_on_host(engine, problem._replace(inner=by_factors))
+        if int(found.code) == CONVERGED:  # else there may be a maximum where a variance is negative
+            return to_host(found, table.n_free)
+    return to_host(run_on_host(engine, problem), table.n_free)
 
 
 def _two_stage_hessian(

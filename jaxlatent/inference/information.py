@@ -16,7 +16,7 @@ import numpy as np
 
 from jaxlatent.data.responses import Responses
 from jaxlatent.inference.casewise_host import casewise_gradient, casewise_information, casewise_scores
-from jaxlatent.inference.casewise_model import observed_hessian
+from jaxlatent.inference.casewise_model import CasewiseModel, observed_hessian
 from jaxlatent.inference.fitted import Fitted
 from jaxlatent.inference.moment_model import (
     MomentModel,
@@ -96,7 +96,7 @@ class Inference:
         """Hessian per person of the objective [n_free, n_free]."""
         f = self.fitted
         if f.missing == "fiml":
-            return observed_hessian(self.model, f.cases) / f.n_total
+            return observed_hessian(CasewiseModel(f.layout, f.cases, f.n_total), self.model) / f.n_total
         parts = [
             w * self.model.observed_information(g, f.moments.mean[g], f.moments.cov[g])
             for g, w in zip(self.groups, self.weight, strict=True)

@@ -10,6 +10,7 @@ The second derivatives over (mu, vech Sigma) need only the Gram matrices of v, v
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -27,6 +28,7 @@ from jaxlatent.numerics.masked import (
     scatter_blocks,
     solve_observed,
 )
+from jaxlatent.numerics.normal_density import posterior_cov
 from jaxlatent.numerics.types import Array
 
 
@@ -129,13 +131,21 @@ def gram_matrices(mu: jax.Array, sigma: jax.Array, buckets: tuple[Cases, ...]) -
 
 def case_grams(at: Point, cases: Cases) -> Grams:
     """Gram matrices over one bucket."""
-    p = len(at.mu)
+
+    def solve(c: Cases) -> tuple[jax.Array, jax.Array]:
+        blocks = missing_blocks(at.inverse, c)
+        _, v, _ = solve_observed(at.inverse, blocks, c, at.mu)
+        return v, observed_inverses(at.inverse, blocks, c)
+
+    return _grams(solve, len(at.mu), cases)
+
+
+def _grams(solve: Callable[[Cases], tuple[jax.Array, jax.Array]], p: int, cases: Cases) -> Grams:
+    """Gram matrices, given v and P of a chunk of cases."""
     lower = np.tril_indices(p)
 
     def add(total: Grams, c: Cases) -> Grams:
-        blocks = missing_blocks(at.inverse, c)
-        _, v, _ = solve_observed(at.inverse, blocks, c, at.mu)
-        inverses = observed_inverses(at.inverse, blocks, c)
+        v, inverses = solve(c)
         low = inverses[:, lower[0], lower[1]]
         n = c.n[:, None]
         vv = n * v[:, lower[0]] * v[:, lower[1]]
@@ -146,6 +156,79 @@ def case_grams(at: Point, cases: Cases) -> Grams:
 
     m = len(lower[0])
     return over_chunks(add, Grams(jnp.zeros((p, p)), jnp.zeros((p, m)), jnp.zeros((m, m)), jnp.zeros((m, m))), cases)
+
+
+# ---- by factors -----------------------------------------------------------------------------------------------------
+
+
+class FactorPoint(NamedTuple):
+    """Where Sigma = L Phi L' + D with D diagonal: mean [p], L [p, m], the diagonal of D [p] and Phi [m, m]."""
+
+    mu: Array
+    loadings: Array
+    diag: Array
+    factor_cov: Array
+
+
+class FactorTotals(NamedTuple):
+    """Minus log-likelihood, sum n v [p] and sum n (P - vv') [p, p]."""
+
+    value: jax.Array
+    v: jax.Array
+    pull: jax.Array
+
+
+def factor_totals(at: FactorPoint, cases: Cases) -> FactorTotals:
+    """Totals over single persons at the cost of factors; nan where D is not positive or Phi not semidefinite."""
+    p = len(at.mu)
+
+    def add(total: FactorTotals, c: Cases) -> FactorTotals:
+        f = _factor_blocks(at, c)
+        n, nv = c.n[:, None], c.n[:, None] * f.v
+        value = (c.n * (math.log(2 * math.pi) * observed_mask(c).sum(1) + f.log_det + (f.residual * f.v).sum(1))).sum()
+        inner = jnp.einsum("cim,cjm->ij", n[:, None] * f.left, f.right)
+        new = FactorTotals(value / 2, nv.sum(0), jnp.diag((n * f.precision).sum(0)) - inner - nv.T @ f.v)
+        return jax.tree.map(jnp.add, total, new)
+
+    return over_chunks(add, FactorTotals(jnp.zeros(()), jnp.zeros(p), jnp.zeros((p, p))), cases)
+
+
+def factor_grams(at: FactorPoint, cases: Cases) -> Grams:
+    """Gram matrices over single persons, their inverses at the cost of factors."""
+
+    def solve(c: Cases) -> tuple[jax.Array, jax.Array]:
+        f = _factor_blocks(at, c)
+        return f.v, f.precision[:, :, None] * jnp.eye(len(at.mu)) - f.left @ f.right.mT
+
+    return _grams(solve, len(at.mu), cases)
+
+
+class _FactorBlocks(NamedTuple):
+    """P = diag(precision) - left right' [case, p, m], log|Sigma_oo|, residuals and P times them [case, p]."""
+
+    precision: jax.Array
+    left: jax.Array
+    right: jax.Array
+    log_det: jax.Array
+    residual: jax.Array
+    v: jax.Array
+
+
+def _factor_blocks(at: FactorPoint, c: Cases) -> _FactorBlocks:
+    """Woodbury: P = D_o^-1 - D_o^-1 L_o M L_o' D_o^-1 with M = (Phi^-1 + L_o' D_o^-1 L_o)^-1."""
+    diag = jnp.where(at.diag > 0, at.diag, jnp.nan)
+    seen = observed_mask(c)
+    residual = jnp.nan_to_num(c.mean - at.mu)
+    precision = seen / diag
+    right = precision[:, :, None] * at.loadings
+    m, log_det = posterior_cov(at.factor_cov, at.loadings.T @ right)
+    left = right @ m
+    weighted = residual * precision
+    v = weighted - jnp.einsum("cim,cm->ci", left, weighted @ at.loadings)
+    return _FactorBlocks(precision, left, right, (seen * jnp.log(diag)).sum(1) + log_det, residual, v)
+
+
+# ---- over (mu, vech Sigma) ------------------------------------------------------------------------------------------
 
 
 def moment_scores(mu: jax.Array, sigma: jax.Array, cases: Cases) -> jax.Array:
