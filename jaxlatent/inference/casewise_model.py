@@ -58,8 +58,10 @@ class CasewiseModel(NamedTuple):
         return FactorPoint(model.implied[g][0], params["loadings"][:, :m], diag, phi)
 
     def by_factors(self, latent: int) -> CasewiseModel | None:
-        """The same by factors where that is cheaper: patterns are many, Theta is diagonal, and factors are fewer than
-        the missing variables a case pays for on average.
+        """The same by factors where that is possible and takes fewer multiplications: many patterns, Theta diagonal.
+
+        By missing blocks a case costs k^3, k its number of missing variables as its bucket rounds it up; by m factors
+        p m (p + 2 m).
         """
         buckets = [bucket for group in self.cases for bucket in group]
         if any(isinstance(bucket, CaseArrays) and bucket.scatter is not None for bucket in buckets):
@@ -67,8 +69,9 @@ class CasewiseModel(NamedTuple):
         index, fixed = self.layout.index["residual_cov"], self.layout.fixed["residual_cov"]
         diagonal = np.eye(index.shape[-1], dtype=bool)
         possible = np.where(diagonal, (index >= 0) | (fixed > 0), (index < 0) & (fixed == 0))
-        missing = sum(len(b.n) * b.missing.shape[1] for b in buckets) / sum(len(b.n) for b in buckets)
-        if not possible.all() or latent >= missing:
+        blocks = sum(len(b.n) * b.missing.shape[1] ** 3 for b in buckets) / sum(len(b.n) for b in buckets)
+        p = index.shape[-1]
+        if not possible.all() or blocks <= p * latent * (p + 2 * latent):
             return None
         return self._replace(cases=tuple(joined(group) for group in self.cases), factors=latent)
 
