@@ -29,6 +29,11 @@ class ChordState(NamedTuple):
     code: jax.Array
 
     @property
+    def trial(self) -> jax.Array:
+        """The point to be evaluated next."""
+        return self.x + self.direction
+
+    @property
     def decrement(self) -> jax.Array:
         """g' H^-1 g."""
         return -self.gradient @ self.direction
@@ -54,37 +59,45 @@ def chord_step(
     first: First, second: Second, s: ChordState, tolerance: jax.Array | float, max_steps: jax.Array | int
 ) -> ChordState:
     """One step, and where it disappoints a new Hessian for the next."""
-    x = s.x + s.direction
-    value, gradient = first(x)
+    s, renew = chord_advance(s, *first(s.trial), tolerance, max_steps)
+    return jax.lax.cond(renew, lambda: chord_renew(s, *second(s.x)), lambda: s)
+
+
+def chord_advance(
+    s: ChordState, value: jax.Array, gradient: jax.Array, tolerance: jax.Array | float, max_steps: jax.Array | int
+) -> tuple[ChordState, jax.Array]:
+    """Judge the trial point by its value and gradient; also whether the Hessian is to be renewed."""
     start = s.steps < 0
     lower = start | (value <= s.value + 1e-11 * (1 + jnp.abs(s.value)))
     better = jnp.isfinite(value) & jnp.isfinite(gradient).all() & lower
-    x, value, gradient = (jnp.where(better, a, b) for a, b in ((x, s.x), (value, s.value), (gradient, s.gradient)))
+    pairs = ((s.trial, s.x), (value, s.value), (gradient, s.gradient))
+    x, value, gradient = (jnp.where(better, a, b) for a, b in pairs)
     direction = -spd_solve(s.matrix, gradient)
     after = -gradient @ direction
     done = better & (after < tolerance) & (s.damping < 1e-3) & ~start
     slow = ~better | jnp.where(start, ~s.fresh, after > 5e-2 * s.decrement)
     damping = jnp.where(better, s.damping / 10, jnp.where(s.fresh, jnp.maximum(10 * s.damping, 1e-2), s.damping))
     renew = (slow | (s.damping > 0)) & ~done
-    matrix, direction = jax.lax.cond(
-        renew, lambda: _renewed(second, x, gradient, damping), lambda: (s.matrix, direction)
-    )
     code = jnp.where(s.steps + 1 >= max_steps, STEP_LIMIT, RUNNING)
     code = jnp.where(damping > 1e8, STUCK, code)
-    code = jnp.where(done, CONVERGED, code)
-    lost = start & ~(better & jnp.isfinite(direction).all())
-    code = jnp.where(lost, BAD_START, code).astype(jnp.int32)
-    return ChordState(x, value, gradient, matrix, direction, damping, renew, s.steps + 1, code)
+    code = jnp.where(done, CONVERGED, code).astype(jnp.int32)
+    new = ChordState(x, value, gradient, s.matrix, direction, damping, renew, s.steps + 1, code)
+    return new._replace(code=jnp.where(_lost(new) & ~renew, BAD_START, code).astype(jnp.int32)), renew
 
 
-def _renewed(second: Second, x: jax.Array, gradient: jax.Array, damping: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _lost(s: ChordState) -> jax.Array:
+    """The start could not be evaluated, or has no direction."""
+    return (s.steps == 0) & ~(jnp.isfinite(s.value) & jnp.isfinite(s.direction).all())
+
+
+def chord_renew(s: ChordState, hessian: jax.Array, fallback: jax.Array) -> ChordState:
     """A matrix at x that can be solved with, and the direction it gives."""
-    hessian, fallback = second(x)
-    ridge = damping * jnp.diag(jnp.diagonal(fallback))
-    direction = -spd_solve(hessian + ridge, gradient)
-    ok = jnp.isfinite(direction).all()
-    return jax.lax.cond(
-        ok,
+    ridge = s.damping * jnp.diag(jnp.diagonal(fallback))
+    direction = -spd_solve(hessian + ridge, s.gradient)
+    matrix, direction = jax.lax.cond(
+        jnp.isfinite(direction).all(),
         lambda: (hessian + ridge, direction),
-        lambda: (fallback + ridge, -spd_solve(fallback + ridge, gradient)),
+        lambda: (fallback + ridge, -spd_solve(fallback + ridge, s.gradient)),
     )
+    new = s._replace(matrix=matrix, direction=direction)
+    return new._replace(code=jnp.where(_lost(new), BAD_START, s.code).astype(jnp.int32))

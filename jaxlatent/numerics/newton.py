@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxlatent.numerics.linalg import spd_solve
+from jaxlatent.numerics.types import Array
 
 FAR, EARLY = 0.2, 4  # above this decrement the first steps follow the expected Hessian, which knows no saddle points
 RUNNING, CONVERGED, STEP_LIMIT, STUCK, BAD_START = 0, 1, 2, 3, 4
@@ -22,10 +23,10 @@ RUNNING, CONVERGED, STEP_LIMIT, STUCK, BAD_START = 0, 1, 2, 3, 4
 class Evaluation(NamedTuple):
     """An objective at one point: value (), gradient [q], observed and expected Hessian [q, q]."""
 
-    value: jax.Array
-    gradient: jax.Array
-    hessian: jax.Array
-    expected: jax.Array
+    value: Array
+    gradient: Array
+    hessian: Array
+    expected: Array
 
 
 class NewtonState(NamedTuple):
@@ -51,10 +52,21 @@ def newton_step(
     objective: Objective, s: NewtonState, tolerance: jax.Array | float, max_steps: jax.Array | int
 ) -> NewtonState:
     """One damped step; rejected where the objective rises or is not finite, and then the damping grows."""
-    direction, ok = _direction(s)
+    direction, ok = newton_direction(s)
+    return newton_judge(s, direction, ok, objective(s.x + direction), tolerance, max_steps)
+
+
+def newton_judge(
+    s: NewtonState,
+    direction: jax.Array,
+    ok: jax.Array,
+    at: Evaluation,
+    tolerance: jax.Array | float,
+    max_steps: jax.Array | int,
+) -> NewtonState:
+    """The state after a step, from what the objective is there."""
     decrement = jnp.where(ok, -s.at.gradient @ direction, jnp.inf)
     x = s.x + direction
-    at = objective(x)
     first = s.steps < 0
     better = ok & _finite(at) & (first | (at.value <= s.at.value + 1e-11 * (1 + jnp.abs(s.at.value))))
     keep = lambda new, old: jnp.where(better, new, old)  # noqa: E731
@@ -71,7 +83,7 @@ def newton_step(
     return NewtonState(keep(x, s.x), jax.tree.map(keep, at, s.at), damping, decrement, steps, code)
 
 
-def _direction(s: NewtonState) -> tuple[jax.Array, jax.Array]:
+def newton_direction(s: NewtonState) -> tuple[jax.Array, jax.Array]:
     """-(H + damping D)^-1 g with the observed Hessian; in the first steps the expected one where that is no guide."""
     ridge = s.damping * jnp.diag(jnp.diagonal(s.at.expected))
 
