@@ -24,6 +24,11 @@ class CaseArrays(NamedTuple):
     scatter: np.ndarray | None
     missing: np.ndarray
 
+    @property
+    def width(self) -> int:
+        """How many missing variables there is room for."""
+        return self.missing.shape[1]
+
     def blocks(self) -> Iterator[CaseArrays]:
         yield self
 
@@ -32,12 +37,12 @@ class CaseArrays(NamedTuple):
 
 
 class LargeCases(NamedTuple):
-    """Single persons at these rows of the whole data, which stay where they are."""
+    """Single persons at these rows of the whole data, which stay where they are; width as that of CaseArrays."""
 
     n: np.ndarray
     mean: np.ndarray
-    missing: np.ndarray
     rows: np.ndarray
+    width: int
 
     def blocks(self) -> Iterator[CaseArrays]:
         """Copies of BLOCK persons at a time; the last block overlaps, with weight zero, so that all have one shape."""
@@ -47,11 +52,14 @@ class LargeCases(NamedTuple):
             at = slice(min(start, total - size), min(start + size, total))
             n = self.n[at].copy()
             n[: start - at.start] = 0
-            yield CaseArrays(n, self.mean[self.rows[at]], None, self.missing[at])
+            yield self._arrays(n, self.mean[self.rows[at]])
 
     def gathered(self) -> CaseArrays:
         """One copy of all."""
-        return CaseArrays(self.n, self.mean[self.rows], None, self.missing)
+        return self._arrays(self.n, self.mean[self.rows])
+
+    def _arrays(self, n: np.ndarray, y: np.ndarray) -> CaseArrays:
+        return CaseArrays(n, y, None, missing_positions(y, self.width))
 
 
 Buckets = tuple[CaseArrays | LargeCases, ...]  # cases by number of missing variables
@@ -79,11 +87,11 @@ def cases_of(data: Responses, g: int, *, single: bool = False) -> Buckets:
 def joined(cases: Buckets) -> Buckets:
     """One bucket of single persons without positions of missing variables, for forms that do not need them."""
     n = np.concatenate([bucket.n for bucket in cases])
-    missing = np.zeros((len(n), 0), np.uint8)
     if isinstance(cases[0], LargeCases):
         rows = np.concatenate([bucket.rows for bucket in cases if isinstance(bucket, LargeCases)])
-        return (LargeCases(n, cases[0].mean, missing, rows),)
-    return (CaseArrays(n, np.concatenate([bucket.mean for bucket in cases]), None, missing),)
+        return (LargeCases(n, cases[0].mean, rows, 0),)
+    mean = np.concatenate([bucket.mean for bucket in cases])
+    return (CaseArrays(n, mean, None, missing_positions(mean, 0)),)
 
 
 def single_cases(data: Responses, g: int) -> tuple[tuple[CaseArrays, np.ndarray], ...]:
@@ -99,30 +107,28 @@ def single_cases(data: Responses, g: int) -> tuple[tuple[CaseArrays, np.ndarray]
 
 def _large(y: np.ndarray, weight: np.ndarray | None) -> tuple[LargeCases, ...]:
     """Buckets of positions in the data, which stay where they are."""
-    missing = missing_positions(y)
     out = []
-    for rows, k in _split(missing, y.shape[1]):
+    for rows, k in _split(_count_missing(y), y.shape[1]):
         n = np.broadcast_to(1.0, len(rows)) if weight is None else weight[rows]
-        out.append(LargeCases(n, y, missing[rows, :k], rows))
+        out.append(LargeCases(n, y, rows, k))
     return tuple(out)
 
 
-def _split(missing: np.ndarray, p: int) -> Iterator[tuple[np.ndarray, int]]:
+def _split(count: np.ndarray, p: int) -> Iterator[tuple[np.ndarray, int]]:
     """Rows by number of missing variables (4, 8, 16, ... at most) and that number, so that few pay for the most.
 
     A level that few cases reach joins the next: every bucket is one more program.
     """
-    count = np.zeros(len(missing), np.int32)
-    for column in missing.T:
-        count += column < p
-    steps = STEP * 2 ** np.arange(32)
-    level = np.searchsorted(steps, count).astype(np.int8)
-    waiting = np.zeros(len(missing), bool)
+    steps = STEP * 2 ** np.arange(16)
+    level = np.zeros(len(count), np.int8)
+    for step in steps:
+        level += count > step
+    waiting = np.zeros(len(count), bool)
     present = np.unique(level)
     for step in present:
         waiting |= level == step
-        if waiting.sum() >= SHARE * len(missing) or step == present[-1]:
-            yield np.flatnonzero(waiting).astype(np.int32), min(int(steps[step]), missing.shape[1])
+        if waiting.sum() >= SHARE * len(count) or step == present[-1]:
+            yield np.flatnonzero(waiting).astype(np.int32), min(int(steps[step]), _room(count, p))
             waiting[:] = False
 
 
@@ -130,16 +136,29 @@ def _few_patterns(y: np.ndarray) -> bool:
     return 3 * len(np.unique(np.isnan(y), axis=0)) <= len(y)
 
 
-def missing_positions(y: np.ndarray) -> np.ndarray:
-    """Positions of missing variables [row, k], filled up with p; k is the largest number, rounded up."""
+def _count_missing(y: np.ndarray) -> np.ndarray:
+    """How many variables each row misses."""
+    count = np.zeros(len(y), np.int16)
+    for column in y.T:
+        count += np.isnan(column)
+    return count
+
+
+def _room(count: np.ndarray, p: int) -> int:
+    """The largest number of missing variables, rounded up."""
+    return min(-(-max(int(count.max()), 1) // STEP) * STEP, p)
+
+
+def missing_positions(y: np.ndarray, width: int | None = None) -> np.ndarray:
+    """Positions of missing variables [row, width], filled up with p; without a width the largest number, rounded up.
+
+    With width 0 none are listed.
+    """
     n, p = y.shape
-    count = np.zeros(n, np.int32)
-    for j in range(p):
-        count += np.isnan(y[:, j])
-    k = min(-(-max(int(count.max()), 1) // STEP) * STEP, p)
+    k = _room(_count_missing(y), p) if width is None else width
     out = np.full((n, k), p, np.int32 if p > 255 else np.uint8)
-    count[:] = 0
-    for j in range(p):
+    count = np.zeros(n, np.int16)
+    for j in range(p) if k else ():
         rows = np.flatnonzero(np.isnan(y[:, j]))
         out[rows, count[rows]] = j
         count[rows] += 1
@@ -163,7 +182,7 @@ def _collapse(y: np.ndarray, weight: np.ndarray, patterns: np.ndarray, code: np.
 
 def _buckets(cases: CaseArrays) -> tuple[CaseArrays, ...]:
     out = []
-    for rows, k in _split(cases.missing, cases.mean.shape[1]):
+    for rows, k in _split(_count_missing(cases.mean), cases.mean.shape[1]):
         scatter = None if cases.scatter is None else cases.scatter[rows]
         out.append(_pad(CaseArrays(cases.n[rows], cases.mean[rows], scatter, cases.missing[rows, :k])))
     return tuple(out)

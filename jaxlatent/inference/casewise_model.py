@@ -69,7 +69,7 @@ class CasewiseModel(NamedTuple):
         index, fixed = self.layout.index["residual_cov"], self.layout.fixed["residual_cov"]
         diagonal = np.eye(index.shape[-1], dtype=bool)
         possible = np.where(diagonal, (index >= 0) | (fixed > 0), (index < 0) & (fixed == 0))
-        blocks = sum(len(b.n) * b.missing.shape[1] ** 3 for b in buckets) / sum(len(b.n) for b in buckets)
+        blocks = sum(len(b.n) * b.width**3 for b in buckets) / sum(len(b.n) for b in buckets)
         p = index.shape[-1]
         if not possible.all() or blocks <= p * latent * (p + 2 * latent):
             return None

@@ -9,7 +9,6 @@ import jax
 import numpy as np
 
 from jaxlatent.data.incomplete import Buckets, LargeCases
-from jaxlatent.data.memory import give_back
 from jaxlatent.models.casewise import (
     FactorPoint,
     FactorTotals,
@@ -18,7 +17,6 @@ from jaxlatent.models.casewise import (
     Sums,
     case_grams,
     case_totals,
-    expected_grams,
     factor_grams,
     factor_totals,
     point_of,
@@ -26,13 +24,14 @@ from jaxlatent.models.casewise import (
     sums_of,
 )
 from jaxlatent.numerics.masked import Cases
+from jaxlatent.numerics.program import give_back, program
 
-_point = jax.jit(point_of)
-_totals = jax.jit(case_totals)
-_grams = jax.jit(case_grams)
-_factor_totals = jax.jit(factor_totals)
-_factor_grams = jax.jit(factor_grams)
-_information = jax.jit(saturated_information)
+_point = program(point_of)
+_totals = program(case_totals)
+_grams = program(case_grams)
+_factor_totals = program(factor_totals)
+_factor_grams = program(factor_grams)
+_information = program(saturated_information)
 
 
 def inverse_of(mu: np.ndarray, sigma: np.ndarray) -> Point:
@@ -51,9 +50,10 @@ def saturated_information_of(
     cases: Buckets, mu: np.ndarray, sigma: np.ndarray, *, expected: bool = False
 ) -> np.ndarray:
     """Observed information, or that expected given the patterns [moments, moments], summed over the cases."""
-    grams: Grams = _over_blocks(_grams, inverse_of(mu, sigma), cases)
+    observed = np.float64(not expected)
+    grams: Grams = _over_blocks(lambda at, block: _grams(at, block, observed), inverse_of(mu, sigma), cases)
     with jax.enable_x64(True):
-        return np.asarray(_information(expected_grams(grams) if expected else grams))
+        return np.asarray(_information(grams))
 
 
 def factor_sums(at: FactorPoint, cases: Buckets) -> Sums:
@@ -69,16 +69,16 @@ def factor_information(at: FactorPoint, cases: Buckets) -> np.ndarray:
         return np.asarray(_information(grams))
 
 
-def _over_blocks(program: Callable[[Any, Cases], Any], at: Any, cases: Buckets) -> Any:
-    """The program's sums over all blocks of all buckets, on the host."""
+def _over_blocks(sums: Callable[[Any, Cases], Any], at: Any, cases: Buckets) -> Any:
+    """Sums over all blocks of all buckets, on the host."""
     total: Any = None
     for bucket in cases:
         for block in bucket.blocks():
             with jax.enable_x64(True):
-                part = program(at, Cases(*block))
+                part = sums(at, Cases(*block))
                 total = jax.tree.map(np.array, part) if total is None else jax.tree.map(_add, total, part)
         if isinstance(bucket, LargeCases):
-            give_back()  # compiling leaves more behind than all else here takes
+            give_back()  # what the blocks were
     return total
 
 

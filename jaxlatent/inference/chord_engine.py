@@ -8,13 +8,13 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxlatent.inference.estimate import Estimate
 from jaxlatent.inference.newton_engine import NewtonProblem
 from jaxlatent.numerics.chord import ChordState, chord_advance, chord_init, chord_renew, chord_step
 from jaxlatent.numerics.newton import RUNNING
+from jaxlatent.numerics.program import program
 from jaxlatent.numerics.types import Array
 
 
@@ -45,7 +45,7 @@ class Chord:
         matrix = problem.matrix
         if matrix is not None and problem.basis is not None:
             matrix = problem.basis.T @ matrix @ problem.basis
-        return chord_init(jnp.asarray(problem.start), matrix)
+        return chord_init(problem.start, matrix)
 
     def done(self, state: ChordState) -> jax.Array:
         return state.code != RUNNING
@@ -55,14 +55,13 @@ class Chord:
 
     def finish(self, problem: NewtonProblem, state: ChordState) -> Estimate:
         free = state.x if problem.basis is None else problem.offset + problem.basis @ state.x
-        vcov = jnp.full((free.shape[0],) * 2, jnp.nan)
+        vcov = np.full((free.shape[0],) * 2, np.nan)
         statistics = {"value": state.value, "decrement": state.decrement}
-        logl = -problem.n * jnp.asarray(state.value)
-        return Estimate(free, vcov, logl, state.code, state.steps, statistics)
+        return Estimate(free, vcov, -problem.n * state.value, state.code, state.steps, statistics)
 
 
-_advance = jax.jit(chord_advance)
-_renew = jax.jit(chord_renew)
+_advance = program(chord_advance)
+_renew = program(chord_renew)
 
 
 def run_on_host(engine: Chord, problem: NewtonProblem) -> Estimate:

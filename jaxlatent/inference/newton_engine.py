@@ -22,6 +22,7 @@ from jaxlatent.numerics.newton import (
     newton_judge,
     newton_step,
 )
+from jaxlatent.numerics.program import program
 from jaxlatent.numerics.types import Array
 
 TOLERANCE = 1e-13  # of the Newton decrement per person: N times it is the squared distance in standard errors
@@ -60,7 +61,7 @@ class Newton:
         return Evaluation(at.value, z.T @ at.gradient, z.T @ at.hessian @ z, z.T @ at.expected @ z)
 
     def init(self, problem: NewtonProblem, key: jax.Array | None = None) -> NewtonState:
-        return newton_init(jnp.asarray(problem.start))
+        return newton_init(problem.start)
 
     def done(self, state: NewtonState) -> jax.Array:
         return state.code != RUNNING
@@ -70,7 +71,7 @@ class Newton:
 
     def finish(self, problem: NewtonProblem, state: NewtonState) -> Estimate:
         free = state.x if problem.basis is None else problem.offset + problem.basis @ state.x
-        vcov = jnp.full((free.shape[0],) * 2, jnp.nan)
+        vcov: Array = np.full((free.shape[0],) * 2, np.nan)
         if self.covariance:
             vcov = spd_inverse(state.at.expected)[0] / problem.n
             vcov = vcov if problem.basis is None else problem.basis @ vcov @ problem.basis.T
@@ -87,8 +88,8 @@ def run(engine: Any, problem: Any, key: jax.Array | None = None) -> Estimate:
     return engine.finish(problem, state)
 
 
-_direction = jax.jit(newton_direction)
-_judge = jax.jit(newton_judge)
+_direction = program(newton_direction)
+_judge = program(newton_judge)
 
 
 def run_newton_on_host(engine: Newton, problem: NewtonProblem) -> Estimate:

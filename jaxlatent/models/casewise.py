@@ -4,7 +4,8 @@ For one person with observed variables o, v = P (y - mu) and P = Sigma_oo^-1 put
 
     l = -1/2 [p_o log 2 pi + log|Sigma_oo| + (y - mu)' v],   dl/dmu = v,   dl/dSigma = 1/2 (v v' - P)
 
-The second derivatives over (mu, vech Sigma) need only the Gram matrices of v, vech(v v') and vech(P).
+The second derivatives over (mu, vech Sigma) need only sum P, sum v x vech P and one large product over cases,
+sum vech(2 v v' - P) x vech P: with vv' and P as A and B, A x B + B x A - B x B is the symmetric part of (2A - B) x B.
 """
 
 from __future__ import annotations
@@ -43,12 +44,11 @@ class Sums(NamedTuple):
 
 
 class Grams(NamedTuple):
-    """sum n P [p, p], sum v x vech P [p, m], sum vech(vv') x vech P, sum n vech P x vech P [m, m], m = p(p+1)/2."""
+    """sum n P [p, p], sum n v x vech P [p, m] and sum n vech(2vv' - P) x vech P [m, m], m = p(p+1)/2."""
 
     p: Array
     v_p: Array
-    vv_p: Array
-    p_p: Array
+    pairs: Array
 
 
 class Totals(NamedTuple):
@@ -129,18 +129,23 @@ def gram_matrices(mu: jax.Array, sigma: jax.Array, buckets: tuple[Cases, ...]) -
     return jax.tree.map(lambda *x: sum(x), *[case_grams(at, cases) for cases in buckets])
 
 
-def case_grams(at: Point, cases: Cases) -> Grams:
-    """Gram matrices over one bucket."""
+def case_grams(at: Point, cases: Cases, observed: Array | float = 1.0) -> Grams:
+    """Gram matrices over one bucket; observed 0: those of the information expected given the patterns.
+
+    There v is replaced by its expectation, 0, and v v' by P: sum n [P, 0; 0, D'(P kron P)D / 2].
+    """
 
     def solve(c: Cases) -> tuple[jax.Array, jax.Array]:
         blocks = missing_blocks(at.inverse, c)
         _, v, _ = solve_observed(at.inverse, blocks, c, at.mu)
         return v, observed_inverses(at.inverse, blocks, c)
 
-    return _grams(solve, len(at.mu), cases)
+    return _grams(solve, len(at.mu), cases, observed)
 
 
-def _grams(solve: Callable[[Cases], tuple[jax.Array, jax.Array]], p: int, cases: Cases) -> Grams:
+def _grams(
+    solve: Callable[[Cases], tuple[jax.Array, jax.Array]], p: int, cases: Cases, observed: Array | float
+) -> Grams:
     """Gram matrices, given v and P of a chunk of cases."""
     lower = np.tril_indices(p)
 
@@ -151,11 +156,12 @@ def _grams(solve: Callable[[Cases], tuple[jax.Array, jax.Array]], p: int, cases:
         vv = n * v[:, lower[0]] * v[:, lower[1]]
         if c.scatter is not None:
             vv = vv + (inverses @ c.scatter @ inverses)[:, lower[0], lower[1]]
-        new = Grams(jnp.einsum("c,cij->ij", c.n, inverses), (n * v).T @ low, vv.T @ low, (n * low).T @ low)
+        pull = n * low + 2 * observed * (vv - n * low)
+        new = Grams(jnp.einsum("c,cij->ij", c.n, inverses), observed * (n * v).T @ low, pull.T @ low)
         return jax.tree.map(jnp.add, total, new)
 
     m = len(lower[0])
-    return over_chunks(add, Grams(jnp.zeros((p, p)), jnp.zeros((p, m)), jnp.zeros((m, m)), jnp.zeros((m, m))), cases)
+    return over_chunks(add, Grams(jnp.zeros((p, p)), jnp.zeros((p, m)), jnp.zeros((m, m))), cases)
 
 
 # ---- by factors -----------------------------------------------------------------------------------------------------
@@ -200,7 +206,7 @@ def factor_grams(at: FactorPoint, cases: Cases) -> Grams:
         f = _factor_blocks(at, c)
         return f.v, f.precision[:, :, None] * jnp.eye(len(at.mu)) - f.left @ f.right.mT
 
-    return _grams(solve, len(at.mu), cases)
+    return _grams(solve, len(at.mu), cases, 1.0)
 
 
 class _FactorBlocks(NamedTuple):
@@ -243,15 +249,11 @@ def moment_scores(mu: jax.Array, sigma: jax.Array, cases: Cases) -> jax.Array:
     return jnp.concatenate([v, half * d_cov], axis=1)
 
 
-def expected_grams(grams: Grams) -> Grams:
-    """Gram matrices with v v' replaced by its expectation P given the patterns: sum n [P, 0; 0, D'(P kron P)D / 2]."""
-    return grams._replace(v_p=0 * grams.v_p, vv_p=grams.p_p)
-
-
 def saturated_information(grams: Grams) -> jax.Array:
     """Observed information of (mu, vech Sigma) [p + m, p + m], summed over cases.
 
-    d2(-l) = dmu' P dmu + dmu' P X v + v' X P dmu + v' X P Y v - 1/2 tr(P X P Y) for directions X, Y of Sigma.
+    d2(-l) = dmu' P dmu + dmu' P X v + v' X P dmu + v' X P Y v - 1/2 tr(P X P Y) for directions X, Y of Sigma; the last
+    two terms are 1/2 tr(X vv' Y P + X P Y vv' - X P Y P).
     """
     p = grams.p.shape[0]
     a, b = np.tril_indices(p)
@@ -259,16 +261,10 @@ def saturated_information(grams: Grams) -> jax.Array:
     at[a, b] = at[b, a] = np.arange(len(a))
     half = np.where(a == b, 0.5, 1.0)
 
-    def pairs(gram: jax.Array, *orders: tuple[int, int, int, int]) -> jax.Array:
-        """sum over orders of the Gram tensor [i, j, k, l] with its axes put to cells (a, b) and (c, d)."""
-        full = gram[at.reshape(-1)][:, at.reshape(-1)].reshape(p, p, p, p)
-        total = sum((full.transpose(order) for order in orders), start=jnp.zeros((), full.dtype))
-        return total.reshape(p * p, p * p)[a * p + b][:, a * p + b]
-
-    # orders put the tensor's axes (i, j | k, l) to a, b, c, d: v_a v_d P_bc and so on
-    mixed = pairs(grams.vv_p, (0, 2, 3, 1), (0, 2, 1, 3), (2, 0, 3, 1), (2, 0, 1, 3))
-    plain = pairs(grams.p_p, (0, 2, 1, 3), (0, 2, 3, 1))
-    cov = half[:, None] * half * (mixed - plain)
+    even = (grams.pairs + grams.pairs.T) / 2
+    full = even[at.reshape(-1)][:, at.reshape(-1)].reshape(p, p, p, p)
+    both = full.transpose(0, 2, 1, 3) + full.transpose(0, 2, 3, 1)  # (i, j | k, l) = (a, c | b, d) and (a, d | b, c)
+    cov = half[:, None] * half * both.reshape(p * p, p * p)[a * p + b][:, a * p + b]
     # mean j against the cell (a, b): sum P_ja v_b + P_jb v_a
     wide = grams.v_p[:, at.reshape(-1)].reshape(p, p, p)  # v_i P_jk
     both = wide.transpose(1, 2, 0) + wide.transpose(1, 0, 2)  # [j, a, b]

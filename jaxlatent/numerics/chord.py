@@ -12,46 +12,50 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxlatent.numerics.linalg import spd_solve
 from jaxlatent.numerics.newton import BAD_START, CONVERGED, RUNNING, STEP_LIMIT, STUCK
+from jaxlatent.numerics.types import Array
 
 
 class ChordState(NamedTuple):
-    x: jax.Array
-    value: jax.Array
-    gradient: jax.Array
-    matrix: jax.Array  # the Hessian kept, its ridge included
-    direction: jax.Array  # -matrix^-1 gradient
-    damping: jax.Array
-    fresh: jax.Array  # the matrix belongs to x (before the first step: it was given)
-    steps: jax.Array
-    code: jax.Array
+    x: Array
+    value: Array
+    gradient: Array
+    matrix: Array  # the Hessian kept, its ridge included
+    direction: Array  # -matrix^-1 gradient
+    damping: Array
+    fresh: Array  # the matrix belongs to x (before the first step: it was given)
+    steps: Array
+    code: Array
 
     @property
-    def trial(self) -> jax.Array:
+    def trial(self) -> Array:
         """The point to be evaluated next."""
         return self.x + self.direction
 
     @property
-    def decrement(self) -> jax.Array:
+    def decrement(self) -> Array:
         """g' H^-1 g."""
         return -self.gradient @ self.direction
 
 
-First = Callable[[jax.Array], tuple[jax.Array, jax.Array]]
-Second = Callable[[jax.Array], tuple[jax.Array, jax.Array]]
+First = Callable[[Array], tuple[jax.Array, jax.Array]]
+Second = Callable[[Array], tuple[jax.Array, jax.Array]]
 
 
-def chord_init(x: jax.Array, matrix: jax.Array | None = None) -> ChordState:
+def chord_init(x: Array, matrix: Array | None = None) -> ChordState:
     """The state before anything is evaluated: its first step stays at x, so that nothing is compiled twice.
+
+    NumPy's constants: on the host each of JAX's would be a program of its own.
 
     matrix: a Hessian to begin with; without one the first step computes it.
     """
-    zero, none = jnp.zeros((), x.dtype), jnp.zeros_like(x)
-    value, count = jnp.full((), jnp.inf, x.dtype), jnp.full((), -1, jnp.int32)
-    first = jnp.eye(x.shape[0], dtype=x.dtype) if matrix is None else jnp.asarray(matrix)
-    running, given = jnp.full((), RUNNING, jnp.int32), jnp.full((), matrix is not None)
+    zero, none = np.zeros((), x.dtype), np.zeros(x.shape, x.dtype)
+    value, count = np.full((), np.inf, x.dtype), np.full((), -1, np.int32)
+    first = np.eye(x.shape[0], dtype=x.dtype) if matrix is None else matrix
+    running, given = np.full((), RUNNING, np.int32), np.full((), matrix is not None)
     return ChordState(x, value, none, first, none, zero, given, count, running)
 
 

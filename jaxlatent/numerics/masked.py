@@ -37,9 +37,13 @@ CHUNK = 128  # cases at a time: their k x k blocks stay in a core's cache
 
 
 def over_chunks(add: Callable[[Any, Cases], Any], start: Any, cases: Cases) -> Any:
-    """Fold add(total, chunk of cases) over all cases without copying them; the last chunk overlaps with weight zero."""
+    """Fold add(total, chunk of cases) over all cases without copying them, save those of weight zero at the end.
+
+    The last chunk overlaps with weight zero.
+    """
     total = cases.n.shape[0]
     size = min(CHUNK, total)
+    used = jnp.where(cases.n != 0, jnp.arange(1, total + 1), 0).max()
 
     def body(i: jax.Array, carry: Any) -> Any:
         at = jnp.minimum(i * size, total - size)
@@ -50,7 +54,7 @@ def over_chunks(add: Callable[[Any, Cases], Any], start: Any, cases: Cases) -> A
             part = part._replace(scatter=part.scatter * new[:, None, None])
         return add(carry, part)
 
-    return lax.fori_loop(0, -(-total // size), body, start)
+    return lax.fori_loop(0, -(-used // size), body, start)
 
 
 class Blocks(NamedTuple):

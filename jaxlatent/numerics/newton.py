@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxlatent.numerics.linalg import spd_solve
 from jaxlatent.numerics.types import Array
@@ -30,22 +31,25 @@ class Evaluation(NamedTuple):
 
 
 class NewtonState(NamedTuple):
-    x: jax.Array
+    x: Array
     at: Evaluation
-    damping: jax.Array
-    decrement: jax.Array
-    steps: jax.Array
-    code: jax.Array
+    damping: Array
+    decrement: Array
+    steps: Array
+    code: Array
 
 
 Objective = Callable[[jax.Array], Evaluation]
 
 
-def newton_init(x: jax.Array) -> NewtonState:
-    """The state before anything is evaluated: its first step stays at x, so that the objective is compiled once."""
-    q, zero, inf = x.shape[0], jnp.zeros((), x.dtype), jnp.full((), jnp.inf, x.dtype)
-    nothing = Evaluation(inf, jnp.zeros_like(x), jnp.eye(q, dtype=x.dtype), jnp.eye(q, dtype=x.dtype))
-    return NewtonState(x, nothing, zero, inf, jnp.full((), -1, jnp.int32), jnp.full((), RUNNING, jnp.int32))
+def newton_init(x: Array) -> NewtonState:
+    """The state before anything is evaluated: its first step stays at x, so that the objective is compiled once.
+
+    NumPy's constants: on the host each of JAX's would be a program of its own.
+    """
+    q, zero, inf = x.shape[0], np.zeros((), x.dtype), np.full((), np.inf, x.dtype)
+    nothing = Evaluation(inf, np.zeros(q, x.dtype), np.eye(q, dtype=x.dtype), np.eye(q, dtype=x.dtype))
+    return NewtonState(x, nothing, zero, inf, np.full((), -1, np.int32), np.full((), RUNNING, np.int32))
 
 
 def newton_step(
