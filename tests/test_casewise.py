@@ -15,7 +15,7 @@ from jaxlatent.data.incomplete import CaseArrays, cases_of, joined, missing_posi
 from jaxlatent.data.responses import Responses
 from jaxlatent.inference import casewise_model, saturated
 from jaxlatent.inference.casewise_model import CasewiseModel, casewise_first, casewise_second
-from jaxlatent.inference.casewise_sums import factor_sums, saturated_information_of
+from jaxlatent.inference.casewise_sums import casewise_sums, factor_sums, saturated_information_of
 from jaxlatent.inference.saturated import em_step, pack_moments, saturated_first, saturated_second
 from jaxlatent.models.casewise import gram_matrices, log_likelihood, moment_scores, saturated_information
 from jaxlatent.models.casewise_objective import CasewiseProblem, fiml_first, fiml_second
@@ -198,6 +198,36 @@ def test_more_rows_than_a_chunk():
     for field in grams[0]._fields:
         total = sum(getattr(g, field) for g in grams[1:])
         np.testing.assert_allclose(getattr(grams[0], field), total, rtol=1e-10, atol=1e-9)
+
+
+@pytest.mark.parametrize("weight", [False, True])
+def test_large_data_block_by_block(weight, monkeypatch):
+    """Rows read where they are, in blocks whose last overlaps: the sums and both kinds of information are the same."""
+    data, at = incomplete(700, 0.4, p=9, seed=9, weight=weight), point(9)
+    plain = cases_of(data, 0)
+    monkeypatch.setattr("jaxlatent.data.incomplete.LARGE", 1)
+    monkeypatch.setattr("jaxlatent.data.incomplete.BLOCK", 150)
+    large = cases_of(data, 0)
+    assert [type(bucket).__name__ for bucket in large] == ["LargeCases"] * len(plain)
+    assert [bucket.width for bucket in large] == [bucket.width for bucket in plain]
+    assert all(bucket.mean is large[0].mean for bucket in large)
+    for here, there in zip(casewise_sums(*at, large), casewise_sums(*at, plain), strict=True):
+        np.testing.assert_allclose(here, there, rtol=1e-11, atol=1e-9)
+    for expected in (False, True):
+        here, there = (saturated_information_of(form, *at, expected=expected) for form in (large, plain))
+        np.testing.assert_allclose(here, there, rtol=1e-11, atol=1e-11 * np.abs(there).max())
+
+
+def test_cases_of_weight_zero_count_for_nothing():
+    """At the end, where they are not looked at, and in between."""
+    data, (mu, sigma) = incomplete(300, seed=10), point()
+    (whole,) = cases(data, single=True)
+    n = np.where((np.arange(len(whole.n)) < 190) & (np.arange(len(whole.n)) != 40), whole.n, 0)
+    kept = cases(data.take(n[:300] > 0), single=True)
+    for function in (log_likelihood, gram_matrices):
+        here, there = (jax.jit(function)(mu, sigma, form) for form in ((whole._replace(n=n),), kept))
+        for field, value in here._asdict().items():
+            np.testing.assert_allclose(value, getattr(there, field), rtol=1e-10, atol=1e-9, err_msg=field)
 
 
 # ---- the structured objective ---------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from jaxlatent.inference.casewise_sums import (
     factor_sums,
     inverse_of,
     persons,
+    quadratic_form,
     saturated_information_of,
 )
 from jaxlatent.inference.moment_model import MomentModel
@@ -130,5 +131,5 @@ def observed_hessian(problem: CasewiseModel, model: MomentModel) -> np.ndarray:
     total = np.zeros((model.layout.n_free,) * 2)
     for g in range(model.n_groups):
         moments, s = problem.information(model, g), problem.sums(model, g)
-        total += model.jacobian[g].T @ moments @ model.jacobian[g] + model.curvature(g, s.d_cov, -s.d_mean)
+        total += quadratic_form(model.jacobian[g], moments) + model.curvature(g, s.d_cov, -s.d_mean)
     return total

@@ -32,6 +32,7 @@ _grams = program(case_grams)
 _factor_totals = program(factor_totals)
 _factor_grams = program(factor_grams)
 _information = program(saturated_information)
+_quadratic_form = program(lambda x, matrix: x.T @ matrix @ x)
 
 
 def inverse_of(mu: np.ndarray, sigma: np.ndarray) -> Point:
@@ -67,6 +68,12 @@ def factor_information(at: FactorPoint, cases: Buckets) -> np.ndarray:
     grams: Grams = _over_blocks(_factor_grams, at, cases)
     with jax.enable_x64(True):
         return np.asarray(_information(grams))
+
+
+def quadratic_form(x: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """x' matrix x over (mu, vech Sigma), by XLA: NumPy's threads would go on spinning beside the programs above."""
+    with jax.enable_x64(True):
+        return np.asarray(_quadratic_form(x, matrix))
 
 
 def _over_blocks(sums: Callable[[Any, Cases], Any], at: Any, cases: Buckets) -> Any:

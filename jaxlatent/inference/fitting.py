@@ -14,7 +14,7 @@ from jaxlatent.data.incomplete import Buckets, cases_of, zero_coverage
 from jaxlatent.data.moments import GroupMoments, Moments, from_cov, sample_moments
 from jaxlatent.data.responses import Responses
 from jaxlatent.inference.casewise_model import CasewiseModel, casewise_first, casewise_second, two_stage
-from jaxlatent.inference.casewise_sums import saturated_information_of
+from jaxlatent.inference.casewise_sums import quadratic_form, saturated_information_of
 from jaxlatent.inference.chord_engine import Chord, run_on_host
 from jaxlatent.inference.estimate import Estimate
 from jaxlatent.inference.fitted import Fitted
@@ -367,7 +367,7 @@ def _two_stage_hessian(
     """Delta' J Delta per person at the two-stage estimates, J the information of the saturated model; padded."""
     model = MomentModel(layout, free[: layout.n_free], moments.n / moments.n.sum(), True)
     out = np.eye(size)
-    used = sum(model.jacobian[g].T @ j @ model.jacobian[g] for g, j in enumerate(informed)) / moments.n.sum()
+    used = sum(quadratic_form(model.jacobian[g], j) for g, j in enumerate(informed)) / moments.n.sum()
     out[: layout.n_free, : layout.n_free] = used
     return out
 
