@@ -26,6 +26,7 @@ from jaxlatent.inference.weights import weight_matrices
 from jaxlatent.models.casewise_objective import CasewiseProblem, fiml_first, fiml_second
 from jaxlatent.models.cells import cells_of, round_up
 from jaxlatent.models.moments_objective import MomentProblem, least_squares, maximum_likelihood
+from jaxlatent.numerics.blas_threads import one_thread
 from jaxlatent.numerics.masked import Cases
 from jaxlatent.numerics.newton import CONVERGED
 from jaxlatent.spec.layout import Layout, layout_of, places
@@ -302,6 +303,7 @@ def restriction_jacobian(table: ParameterTable, estimate: Estimate, restrictions
     return np.concatenate([linear.matrix, extra]), linear.rank + equalities
 
 
+@one_thread()
 def _fit_fiml(table: ParameterTable, data: Responses, engine: ML) -> Fitted:
     made = tuple(cases_of(data, g) for g in range(data.n_groups))
     moments, saturated = saturated_or_refuse(data, made)
