@@ -18,6 +18,7 @@ from jaxlatent.latent.regression import LatentRegression
 from jaxlatent.latent.structural import StructuralNormal
 from jaxlatent.models.latent_variable_model import LatentVariableModel
 from jaxlatent.spec.item_table import item_layout
+from jaxlatent.spec.layout import places, trimmed
 from jaxlatent.spec.start import starting_values
 from jaxlatent.spec.table import ParameterTable
 
@@ -45,6 +46,7 @@ def bind(spec: Any, table: ParameterTable, source: Responses | Moments) -> Bound
     moments = saturated_moments(source)[0] if source.has_missing else sample_moments(source)
     layout = moment_layout(table, moments)
     layout = replace(layout, start=starting_values(layout, moments.mean, moments.cov))
+    layout = trimmed(layout, len(places(table).latent))
     if not table.mean_structure:
         # without a mean structure the likelihood of rows is that of centred variables
         source = replace(source, y=source.y - moments.mean[source.group])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -114,7 +114,7 @@ class BlockPrior(Distribution):
 
     pytree_data_fields = ("loc", "scale")
     pytree_aux_fields = ("bijection", "natural", "written", "origin")
-    arg_constraints = {}  # noqa: RUF012
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
 
     def __init__(
         self,
