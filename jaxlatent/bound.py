@@ -17,6 +17,7 @@ from jaxlatent.inference.priors import Priors
 from jaxlatent.inference.saturated import saturated_moments
 from jaxlatent.models.latent_variable_model import LatentVariableModel
 from jaxlatent.spec.item_table import item_layout
+from jaxlatent.spec.layout import places, trimmed
 from jaxlatent.spec.start import starting_values
 from jaxlatent.spec.table import ParameterTable
 
@@ -44,6 +45,7 @@ def bind(spec: Any, table: ParameterTable, source: Responses | Moments) -> Bound
     moments = saturated_moments(source)[0] if source.has_missing else sample_moments(source)
     layout = moment_layout(table, moments)
     layout = replace(layout, start=starting_values(layout, moments.mean, moments.cov))
+    layout = trimmed(layout, len(places(table).latent))
     if not table.mean_structure:
         # without a mean structure the likelihood of rows is that of centred variables
         source = replace(source, y=source.y - moments.mean[source.group])

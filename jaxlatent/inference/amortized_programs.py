@@ -27,7 +27,7 @@ from jaxlatent.inference.importance_weighted_elbo import Estimator, ImportanceWe
 from jaxlatent.inference.item_model import in_precision
 from jaxlatent.inference.priors import Priors
 from jaxlatent.models.blocks import parameter_blocks
-from jaxlatent.models.default_priors import block_prior
+from jaxlatent.models.default_priors import bijection_under
 from jaxlatent.models.latent_variable_model import LatentVariableModel
 from jaxlatent.models.numpyro_model import Sites, parameter_sites, person_sites
 
@@ -56,19 +56,19 @@ class Programs:
     def unconstrained(self, start: np.ndarray) -> dict[str, np.ndarray]:
         """Sites of a free vector [n_free] in unconstrained coordinates (host)."""
         out = {}
-        for block, prior in zip(self.sites.blocks, self.sites.priors, strict=True):
+        for block, bijection in zip(self.sites.blocks, self.sites.bijections, strict=True):
             own = np.asarray(start, float)[block.positions]
             kept = list(block.anchors)
             own[kept] = np.maximum(own[kept], block.start[kept])
-            out[f"{block.name}_free"] = np.asarray(prior.bijection.inverse(jnp.asarray(own)), np.float32)
+            out[f"{block.name}_free"] = np.asarray(bijection.inverse(jnp.asarray(own)), np.float32)
         return out
 
     def constrained(self, params: SiteParams) -> dict[str, Any]:
         """Values of the NumPyro sites."""
         out = dict(params)
-        for block, prior in zip(self.sites.blocks, self.sites.priors, strict=True):
+        for block, bijection in zip(self.sites.blocks, self.sites.bijections, strict=True):
             name = f"{block.name}_free"
-            out[name] = prior.bijection.forward(params[name])
+            out[name] = bijection.forward(params[name])
         return out
 
     @partial(jax.jit, static_argnums=0)
@@ -97,7 +97,7 @@ class Programs:
         """Minus the importance-weighted bound of all persons from these rows, and priors, for each person."""
 
         def model(arrays: Arrays, persons: jax.Array, size: int) -> None:
-            person_sites(self.model, parameter_sites(self.sites, "param", jnp.float32), arrays, persons, size)
+            person_sites(self.model, parameter_sites(self.sites, jnp.float32), arrays, persons, size)
 
         bound = ImportanceWeightedELBO(self.settings.particles or 1, cast(Estimator, self.settings.estimator))
         given = guide_function(guide, self.sites)
@@ -121,9 +121,7 @@ class Programs:
 _kept: OrderedDict[Hashable, Programs] = OrderedDict()
 
 
-def programs_for(
-    model: LatentVariableModel, arrays: Arrays, settings: AmortizedVI, priors: Priors, n_persons: int
-) -> Programs:
+def programs_for(model: LatentVariableModel, settings: AmortizedVI, priors: Priors, n_persons: int) -> Programs:
     """Programs of this form, those of an earlier fit where there was one."""
     # arrays of its own: JAX would hand those that training has seen in single precision on as such
     model = replace(model, layout=jax.tree.map(np.array, model.layout))
@@ -140,9 +138,9 @@ def programs_for(
         settings.guide, n_persons,
     )  # fmt: skip
     if key not in _kept:
-        own = tuple(block_prior(block, model, arrays, priors.cells) for block in blocks)
+        bijections = tuple(bijection_under(block, layout, priors.cells)[1] for block in blocks)
         log_prior = partial(priors.log_prob, layout) if priors.cells else None
-        _kept[key] = Programs(Sites(model, blocks, own, log_prior), settings, n_persons)
+        _kept[key] = Programs(Sites(model, blocks, bijections, log_prior=log_prior), settings, n_persons)
         while len(_kept) > KEPT:
             _kept.popitem(last=False)
     _kept.move_to_end(key)

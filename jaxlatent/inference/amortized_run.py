@@ -95,7 +95,7 @@ def run_training(
     """
     guide = guide_of(settings.guide or Amortized()).bind(model, arrays)
     n = arrays.n_persons if streamed is None else streamed.source.n_persons
-    programs = programs_for(model, arrays, settings, priors, n)
+    programs = programs_for(model, settings, priors, n)
     plan = plan_of(settings, n, key)
     state, watching = programs.start(guide, programs.unconstrained(model.layout.start), jax.random.key(key))
     course, finished = Course(), False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -114,7 +114,7 @@ class BlockPrior(Distribution):
 
     pytree_data_fields = ("loc", "scale")
     pytree_aux_fields = ("bijection", "natural", "written", "origin")
-    arg_constraints = {}  # noqa: RUF012
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
 
     def __init__(
         self,
@@ -132,6 +132,11 @@ class BlockPrior(Distribution):
     @property
     def support(self) -> OnBlock:
         return OnBlock(self.bijection, self.origin, SPREAD)
+
+    def astype(self, dtype: Any) -> BlockPrior:
+        """The same in another precision."""
+        loc, scale = jnp.asarray(self.loc, dtype), jnp.asarray(self.scale, dtype)
+        return BlockPrior(self.bijection, self.natural, loc, scale, self.written, self.origin)
 
     def log_prob(self, value: jax.Array, intermediates: Any = None) -> jax.Array:
         """Log density [...] of c [..., n]; that of natural default cells is normalised."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -53,7 +53,7 @@ def _from_origin(constraint: Around) -> AffineTransform:
 class LatentPrior(Distribution):
     """p(x) for n persons: batch shape [n], event shape [D]. origin [n, D]: where samplers start, if given."""
 
-    arg_constraints = {}  # noqa: RUF012
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
     pytree_data_fields = ("inner", "origin")
     reparametrized_params = ["inner"]  # noqa: RUF012
 
@@ -80,7 +80,7 @@ class ItemResponses(Distribution):
     """p(y | x): batch shape [..., person] of x [..., person, D], event shape [item]; missing cells have density 1."""
 
     support = constraints.real_vector
-    arg_constraints = {}  # noqa: RUF012
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
     pytree_data_fields = ("model", "params", "x", "arrays")
 
     def __init__(self, model: LatentVariableModel, params: Params, x: jax.Array, arrays: Arrays) -> None:

@@ -49,9 +49,9 @@ class Bijection:
             c = c.at[..., np.array(self.positive)].set(jnp.exp(u[..., np.array(self.positive)]))
         if self.unit:
             c = c.at[..., np.array(self.unit)].set(jax.nn.sigmoid(u[..., np.array(self.unit)]))
-        for at in self._rows():
-            first, rest = u[..., at[:, :1]], u[..., at[:, 1:]]
-            c = c.at[..., at[:, 1:]].set(first - jnp.cumsum(jnp.exp(rest), -1))
+        for row in self._rows():
+            first, rest = u[..., row[:, :1]], u[..., row[:, 1:]]
+            c = c.at[..., row[:, 1:]].set(first - jnp.cumsum(jnp.exp(rest), -1))
         for pattern in self.covariances:
             root = _factor(pattern, u)
             for i, j, at in pattern.free:
@@ -66,8 +66,8 @@ class Bijection:
         if self.unit:
             inside = c[..., np.array(self.unit)]
             u = u.at[..., np.array(self.unit)].set(jnp.log(inside) - jnp.log1p(-inside))
-        for at in self._rows():
-            u = u.at[..., at[:, 1:]].set(jnp.log(c[..., at[:, :-1]] - c[..., at[:, 1:]]))
+        for row in self._rows():
+            u = u.at[..., row[:, 1:]].set(jnp.log(c[..., row[:, :-1]] - c[..., row[:, 1:]]))
         for pattern in self.covariances:
             fixed = dict(pattern.variances)
             root = cholesky_cells(_matrix(pattern, c))
@@ -89,8 +89,8 @@ class Bijection:
         if self.unit:
             inside = u[..., np.array(self.unit)]
             out = out.at[..., np.array(self.unit)].set(-jnp.abs(inside) - 2 * jnp.log1p(jnp.exp(-jnp.abs(inside))))
-        for at in self._rows():
-            out = out.at[..., at[:, 1:]].set(u[..., at[:, 1:]])
+        for row in self._rows():
+            out = out.at[..., row[:, 1:]].set(u[..., row[:, 1:]])
         for pattern in self.covariances:
             fixed = dict(pattern.variances)
             root = _factor(pattern, u)
