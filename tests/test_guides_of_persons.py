@@ -75,7 +75,7 @@ def test_free_bounds_are_at_least_amortized_ones(bound):
     assert (free <= exact + 1e-4).all() and (exact - free).mean() < 0.02
 
 
-GUIDES = [Free("full"), Free("flow"), SemiAmortized((4,), "diagonal"), SemiAmortized((4,), "flow")]
+GUIDES = [Free("full"), SemiAmortized((4,), "diagonal"), SemiAmortized((4,), "flow")]
 
 
 def moved(tree):
@@ -96,7 +96,7 @@ def test_persons_in_another_order_and_in_part(bound, guide):
     np.testing.assert_allclose(some, every[order], rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("guide", GUIDES[:1] + GUIDES[2:3], ids=str)
+@pytest.mark.parametrize("guide", GUIDES[:2], ids=str)
 def test_new_persons_have_nothing_of_their_own(bound, guide):
     own = guide.bind(bound.model, bound.arrays)
     start = own.init(jax.random.key(0))

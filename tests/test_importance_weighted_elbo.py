@@ -238,7 +238,9 @@ def test_priors_of_parameters_count_once(bound):
         by_prior = jax.grad(prior)(values)
         for name in by_prior:
             if name.endswith("_free"):
-                np.testing.assert_allclose(gradient[f"{name}_auto_loc"], more[name] - by_prior[name], rtol=1e-6, atol=1e-8)
+                np.testing.assert_allclose(
+                    gradient[f"{name}_auto_loc"], more[name] - by_prior[name], rtol=1e-6, atol=1e-8
+                )
 
 
 def test_it_runs_in_svi_in_a_scan_and_under_vmap(bound):

@@ -140,16 +140,21 @@ SHAPES = {
 }
 
 
-@pytest.mark.parametrize("name", SHAPES)
+def some(*quick):
+    """All shapes, those that are not named as studies: they take long to compile."""
+    return [name if name in quick else pytest.param(name, marks=pytest.mark.study) for name in SHAPES]
+
+
+@pytest.mark.parametrize("name", some("spline 1", "affine 2", "mixture 2"))
 def test_density_integrates_to_one_with_the_models_moments(x64, name):
-    """By the trapezoid rule; the flow's own rule for its moments leaves errors of the order of its step cubed."""
+    """By the trapezoid rule, whose error is of the order of the step squared: the density of a spline has kinks."""
     latent, d, size = SHAPES[name]
     distribution = shaped(latent, d, size)
     axis = np.linspace(-14, 15, {1: 5801, 2: 581}[d])
     x = np.stack(np.meshgrid(*[axis] * d, indexing="ij"), -1).reshape(-1, d)
     log_p = jax.jit(lambda q, x: q.log_prob(x))(distribution, jnp.asarray(x)[:, None])[:, 0]
     p = np.exp(log_p) * (axis[1] - axis[0]) ** d
-    assert abs(p.sum() - 1) < {1: 1e-6, 2: 1e-4}[d]
+    assert abs(p.sum() - 1) < 0.2 * (axis[1] - axis[0]) ** 2
     mean = p @ x
     cov = (x * p[:, None]).T @ x - np.outer(mean, mean)
     expected = matrices(d)
@@ -160,7 +165,7 @@ def test_density_integrates_to_one_with_the_models_moments(x64, name):
     assert (p * (log_p - normal)).sum() > 0.01  # another shape than the normal's
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("name", some("spline 1", "mixture 2"))
 def test_transform_inverse_and_density_belong_together(x64, name):
     latent, d, size = SHAPES[name]
     distribution = shaped(latent, d, size)
@@ -201,7 +206,7 @@ def test_groups_share_the_shape_and_have_their_own_moments(x64):
     np.testing.assert_allclose(apart + np.log(2) / 2, alone[0], atol=1e-10)
 
 
-@pytest.mark.parametrize("name", ["spline 1", "mixture 2"])
+@pytest.mark.parametrize("name", some("affine 2", "mixture 1"))
 def test_vmap_and_jit_give_the_same(x64, name):
     latent, d, size = SHAPES[name]
     learned = [disturbed(latent.init(jax.random.key(k), d), size) for k in range(2)]
@@ -215,7 +220,7 @@ def test_vmap_and_jit_give_the_same(x64, name):
         np.testing.assert_allclose(together[k], jax.jit(log_prob)(own), atol=1e-9)
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("name", some("spline 1", "mixture 1"))
 def test_single_precision_stays_finite_and_single(name):
     latent, d, size = SHAPES[name]
     x = jnp.asarray(np.array([0.0, 4.0, -4.0, 30.0, -30.0, 1e4, -1e4])[:, None, None] * np.ones((N, d)), jnp.float32)
