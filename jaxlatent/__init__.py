@@ -71,7 +71,6 @@ _WHERE = {
     "enable_compilation_cache": "cache",
 }
 
-
 __all__ = [
     "IRT",
     "ML",

@@ -8,6 +8,7 @@ from functools import lru_cache, partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxlatent.data.arrays import Arrays
@@ -44,18 +45,18 @@ class Flow(Latent):
 
     kind: Kind = "spline"
     layers: int | None = None
-    hidden: tuple[int, ...] = (32,)
+    hidden: int | tuple[int, ...] = (32,)
     bins: int = 8
     bound: float = 4.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "hidden", (self.hidden,) if isinstance(self.hidden, int) else tuple(self.hidden))
-        self.couplings(2)  # raises where another option is out of range
+        self.couplings(2)  # raises where an option is out of range
 
     def couplings(self, n_latent: int) -> Couplings:
         """T for so many latent variables."""
         layers = self.layers if self.layers is not None else (4 if n_latent > 1 else 1)
-        return Couplings(self.kind, n_latent, layers, self.hidden, bins=self.bins, bound=self.bound)
+        hidden = (self.hidden,) if isinstance(self.hidden, int) else tuple(self.hidden)
+        return Couplings(self.kind, n_latent, layers, hidden, bins=self.bins, bound=self.bound)
 
     def init(self, key: jax.Array, n_latent: int) -> dict[str, Any]:
         if self.kind == "affine" and n_latent == 1:
@@ -111,7 +112,7 @@ class StandardFlow:
 
 def standard_flow(couplings: Couplings, params: Any, dtype: Any) -> StandardFlow:
     """T with the moments of T(xi) by a fixed rule."""
-    z, weight = (a.astype(dtype) for a in moment_rule(couplings.n))
+    z, weight = (jnp.asarray(a, dtype) for a in moment_rule(couplings.n))
     t, _ = couplings.forward(params, z)
     mean = weight @ t
     away = t - mean

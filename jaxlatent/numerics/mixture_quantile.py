@@ -24,7 +24,7 @@ def mixture_quantile(log_weights: jax.Array, means: jax.Array, scales: jax.Array
     """
     z = jnp.clip(z, -FARTHEST, FARTHEST)
     side = jnp.where(z > 0, -1.0, 1.0).astype(z.dtype)
-    target = log_ndtr(-jnp.abs(z))
+    target = log_ndtr(side * z)
     fixed = lax.stop_gradient((log_weights, means, scales, z, side, target))
     x = lax.stop_gradient(_bisect(*fixed))
     log_tail = _log_tail(log_weights, means, scales, side, x)

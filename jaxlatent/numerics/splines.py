@@ -51,8 +51,8 @@ def knots(raw: jax.Array, bound: float) -> Knots:
     width, height = (_shares(part) * (2 * bound) for part in (raw[..., :bins], raw[..., bins : 2 * bins]))
     inner = LEAST_SLOPE + jax.nn.softplus(raw[..., 2 * bins :] + _UNIT)
     slope = jnp.pad(inner, [(0, 0)] * (raw.ndim - 1) + [(1, 1)], constant_values=1)
-    starts = (jnp.cumsum(size, axis=-1) - size - bound for size in (width, height))
-    return Knots(*starts, width, height, slope)
+    left, low = (jnp.cumsum(size, axis=-1) - size - bound for size in (width, height))
+    return Knots(left, low, width, height, slope)
 
 
 def spline(k: Knots, x: jax.Array, bound: float) -> tuple[jax.Array, jax.Array]:
