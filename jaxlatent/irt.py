@@ -16,11 +16,15 @@ from jaxlatent.data.frames import column_names, is_named, require, table_shape
 from jaxlatent.data.long_arrays import LongResponses
 from jaxlatent.data.responses import Responses
 from jaxlatent.data.scanned import ScannedResponses
+from jaxlatent.inference.amortized_settings import AmortizedVI
 from jaxlatent.inference.item_data import ItemData, ItemRows
+from jaxlatent.inference.item_model import is_normal
 from jaxlatent.inference.marginal_fit import fit_items, starting_values
 from jaxlatent.inference.priors import CellPrior, Priors
 from jaxlatent.inference.settings import MarginalML
 from jaxlatent.irt_fit import ItemResponseFit
+from jaxlatent.latent.latent import Latent
+from jaxlatent.latent.normal import Normal
 from jaxlatent.measurement.family import Family
 from jaxlatent.measurement.item_types import ITEM_TYPES, ItemType, family_of
 from jaxlatent.measurement.measurement import Measurement
@@ -57,7 +61,9 @@ class IRT:
     identifies is freed in all groups but the first. fixed: values of item parameters, such as {"guessing": 0.1}.
     constraints: a pair (A, b) with vec(loadings) = A t + b. priors: distributions of item parameters by name, such as
     {"loadings": numpyro.distributions.LogNormal(0, 0.5), "logit_guessing": Normal(-1.5, 1)}; the fit is then the
-    posterior mode. rotation: of an exploratory solution ("oblimin", "varimax", ...).
+    posterior mode. latent: the distribution of the factors, jl.latent.Normal() by default, Flow(...) or Mixture(k); its
+    means and covariances are the model's whatever its shape. rotation: of an exploratory solution ("oblimin",
+    "varimax", ...).
 
     Raises ValueError naming the option where something is contradictory. Bock and Aitkin (1981); Reckase (2009).
     """
@@ -76,9 +82,10 @@ class IRT:
         rotation: str | None = None,
         occasions: Any = None,
     ) -> None:
-        for name, value in (("latent", latent), ("occasions", occasions)):
-            if value is not None:
-                raise ValueError(f"The option {name} is not in this version: leave it out.")
+        if occasions is not None:
+            raise ValueError("The option occasions is not in this version: leave it out.")
+        if latent is not None and not isinstance(latent, Latent):
+            raise ValueError(f"Expected latent as jl.latent.Normal(), Flow(...) or Mixture(k); got {latent!r}.")
         _check_types(item_type)
         if isinstance(covariates, str):
             covariates = (covariates,)
@@ -96,6 +103,7 @@ class IRT:
         self.constraints = constraints
         self.priors = dict(priors or {})
         self.rotation = rotation
+        self.latent = latent
         self._syntax = factors_of(factors, (), self.covariates) if isinstance(factors, str) else None
         _check_rotation(rotation, factors)
 
@@ -131,26 +139,32 @@ class IRT:
         that should not be trusted as they are.
         """
         started = time.perf_counter()
-        engine = MarginalML() if engine is None else engine
-        if not isinstance(engine, MarginalML):
-            raise ValueError(f"Expected MarginalML(...) as the engine of an item response model; got {engine!r}.")
+        engine = self._engine(engine)
         for name, value in (("cluster", cluster), ("checkpoint", checkpoint)):
             if value is not None:
-                raise ValueError(f"The option {name} is not in this version for MarginalML: leave it out.")
-        if isinstance(data, ScannedResponses):
+                raise ValueError(f"The option {name} is not in this version for {engine.name}: leave it out.")
+        if isinstance(data, ScannedResponses) and isinstance(engine, MarginalML):
             raise ValueError(
                 "MarginalML goes through all answers at every step and holds them in memory: pass"
-                " pandas.read_parquet(path), or use an engine that reads batches."
+                " pandas.read_parquet(path), or use AmortizedVI()."
             )
         if missing not in (None, "fiml", "listwise"):
             raise ValueError(f"Expected missing to be None, 'fiml' or 'listwise'; got {missing!r}.")
         if isinstance(key, bool) or not isinstance(key, int | np.integer) or key < 0:
             raise ValueError(f"Expected key, the random key, to be a whole number from 0; got {key!r}.")
         p = self._prepare(data, group, weights, listwise=missing == "listwise")
-        fitted = fit_items(
-            p.table, p.measurement, p.coding, p.data, p.responses, engine, priors=p.priors, notes=p.notes, key=int(key),
-            progress=progress, anchors=p.anchors, start=_start(p),
-        )  # fmt: skip
+        options: dict[str, Any] = {
+            "priors": p.priors, "notes": p.notes, "key": int(key), "progress": progress, "anchors": p.anchors,
+            "start": _start(p),
+        }  # fmt: skip
+        if isinstance(engine, MarginalML):
+            fitted = fit_items(p.table, p.measurement, p.coding, p.data, p.responses, engine, **options)
+        else:
+            from jaxlatent.inference.amortized_fit import fit_amortized
+
+            fitted = fit_amortized(
+                p.table, p.measurement, p.coding, p.data, p.responses, engine, latent=self.latent, **options
+            )
         fit = ItemResponseFit(self, fitted, 0.0)
         if p.anchors and self.rotation not in (None, "none"):
             fit = fit.rotate(self.rotation)
@@ -158,6 +172,18 @@ class IRT:
         for sentence in fit.warnings:
             warnings.warn(sentence, ModelWarning, stacklevel=2)
         return fit
+
+    def _engine(self, engine: Any) -> MarginalML | AmortizedVI:
+        """The engine asked for; None is MarginalML where latent variables are normal."""
+        if engine is None:
+            engine = MarginalML() if is_normal(self.latent) else AmortizedVI()
+        if not isinstance(engine, MarginalML | AmortizedVI):
+            raise ValueError(
+                f"Expected MarginalML(...) or AmortizedVI(...) as the engine of an item response model; got {engine!r}."
+            )
+        if isinstance(engine, MarginalML):
+            _check_normal(self.latent)
+        return engine
 
     def _prepare(self, data: Any, group: str | None, weights: str | None, *, listwise: bool = False) -> Prepared:
         """Read the data, find the items' categories and build the table."""
@@ -298,6 +324,14 @@ def _check_types(given: Any) -> None:
             continue
         if not isinstance(name, str) or name not in ITEM_TYPES:
             raise ValueError(f"Expected an item type among {', '.join(ITEM_TYPES)}, or a Family; got {name!r}.")
+
+
+def _check_normal(latent: Latent | None) -> None:
+    """MarginalML's points, scores and information are those of normal latent variables."""
+    if latent is not None and not isinstance(latent, Normal):
+        raise ValueError(
+            f"MarginalML takes normal latent variables; got latent={latent!r}: use AmortizedVI(), or leave latent out."
+        )
 
 
 def _check_rotation(rotation: str | None, factors: Any) -> None:
@@ -478,6 +512,9 @@ def fit_irt_batch(model: IRT, stacked: Any, engine: Any = None) -> Any:
     engine = MarginalML() if engine is None else engine
     if not isinstance(engine, MarginalML):
         raise ValueError(f"Expected MarginalML(...) as the engine of an item response model; got {engine!r}.")
+    _check_normal(model.latent)
+    if engine.starts > 1:
+        raise ValueError("fit_batch starts once for every data set: expected MarginalML(starts=1).")
     if model.covariates:
         raise ValueError("fit_batch takes item response models without covariates.")
     if is_named(stacked) or isinstance(stacked, str):

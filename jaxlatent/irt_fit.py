@@ -15,9 +15,12 @@ from jaxlatent.diagnostics.item_measures import item_fit_measures, item_warnings
 from jaxlatent.diagnostics.item_nodes import ItemDiagnosis
 from jaxlatent.diagnostics.item_score_tests import item_modification_indices, item_score_tests
 from jaxlatent.diagnostics.item_wald import item_wald_test
+from jaxlatent.inference.amortized_fit import log_likelihood_estimate
 from jaxlatent.inference.estimate import MESSAGES
+from jaxlatent.inference.importance import LogLikelihoodEstimate
 from jaxlatent.inference.item_data import ItemData, ItemRows
 from jaxlatent.inference.marginal_fit import ItemFitted
+from jaxlatent.inference.settings import MarginalML
 from jaxlatent.numerics.rotation import Rotation, rotate
 from jaxlatent.results import item_tables as tables
 from jaxlatent.results.item_scores import METHODS, mode_scores, posterior_moments
@@ -51,7 +54,7 @@ class ItemResponseFit:
     def __repr__(self) -> str:
         state = "converged" if self.converged else "NOT converged"
         f = self._fitted
-        return f"<ItemResponseFit by MarginalML: {f.n_parameters} parameters, n = {f.n_total:g}, {state}>"
+        return f"<ItemResponseFit by {f.engine.name}: {f.n_parameters} parameters, n = {f.n_total:g}, {state}>"
 
     # ---- how it went ------------------------------------------------------------------------------------------
 
@@ -60,7 +63,8 @@ class ItemResponseFit:
         """The engine with its options resolved."""
         from dataclasses import replace
 
-        return replace(self._fitted.engine, integration=self._fitted.rule)
+        f = self._fitted
+        return replace(f.engine, integration=f.rule) if isinstance(f.engine, MarginalML) else f.engine
 
     @property
     def converged(self) -> bool:
@@ -173,6 +177,11 @@ class ItemResponseFit:
     def log_likelihood(self) -> float:
         """Total log-likelihood."""
         return self._fitted.log_likelihood
+
+    @cached_property
+    def log_likelihood_estimate(self) -> LogLikelihoodEstimate:
+        """(value, standard_error, n_samples) of the log-likelihood by draws from the guide, for AmortizedVI."""
+        return log_likelihood_estimate(self._fitted)
 
     def log_likelihoods(self, data: Any = None) -> pd.Series:
         """Log-likelihood of every person, fitted or new."""

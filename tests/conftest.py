@@ -1,13 +1,18 @@
-"""The folder of reference answers, and a rule: where it is there, no parity test may be skipped."""
+"""The folder of reference answers, a rule (where it is there, no parity test may be skipped), and room to compile."""
 
 from __future__ import annotations
 
+import gc
+import itertools
 import os
 from pathlib import Path
 
+import jax
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+MAPS = 25_000  # memory maps from which compiled programs are dropped; Linux gives a process 65,530, then XLA aborts
+_tests_run = itertools.count(1)
 
 
 def shared_folder() -> Path | None:
@@ -52,3 +57,16 @@ def pytest_make_collect_report(collector):
     if _must_not_skip(report):
         _fail(report)
     return report
+
+
+def _n_maps() -> int:
+    """Memory maps of this process; 0 where the system does not say."""
+    maps = Path("/proc/self/maps")
+    return maps.read_bytes().count(b"\n") if maps.exists() else 0
+
+
+def pytest_runtest_teardown(item):
+    """Every compiled program holds memory maps: thousands of tests in one process would use up what there are."""
+    if next(_tests_run) % 10 == 0 and _n_maps() > MAPS:
+        jax.clear_caches()
+        gc.collect()

@@ -23,7 +23,8 @@ from jaxlatent.bound import bind_items
 from jaxlatent.inference.marginal_engine import scores_of_persons
 from jaxlatent.inference.marginal_fit import form_of, pattern_data, problem_of
 from jaxlatent.measurement.family import Family, ItemParameter, free
-from jaxlatent.models.marginal import evaluate, information
+from jaxlatent.models.louis import information
+from jaxlatent.models.marginal import evaluate
 
 NODES = 15
 PERSONS = 60

@@ -16,9 +16,9 @@ from jaxlatent.diagnostics.limited_information import GroupFit
 from jaxlatent.diagnostics.sum_scores import eap_sum_scores, sum_score_table
 from jaxlatent.inference.marginal_fit import GRID_NODES, ItemFitted
 from jaxlatent.integration.gauss_hermite import grid
-from jaxlatent.integration.standard_points import equal_weights, normal_sobol
+from jaxlatent.integration.standard_points import equal_weights
 from jaxlatent.measurement.measurement import Measurement
-from jaxlatent.models.marginal import features, prior_vector
+from jaxlatent.models.latent_prior import features, prior_vector
 from jaxlatent.models.slots import (
     Slots,
     family_positions,
@@ -29,6 +29,7 @@ from jaxlatent.models.slots import (
     slots_of,
     table_and_scores,
 )
+from jaxlatent.numerics.sobol import normal_sobol
 from jaxlatent.numerics.types import Array
 from jaxlatent.results.item_scores import posterior_moments
 from jaxlatent.spec.layout import Layout

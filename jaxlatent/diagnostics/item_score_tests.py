@@ -15,11 +15,21 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.special import chdtrc
 
-from jaxlatent.inference.marginal_fit import AFFORDABLE, ItemFitted, pattern_data, problem_of
-from jaxlatent.models.marginal import Form, Problem, evaluate, information
+from jaxlatent.inference.marginal_fit import (
+    AFFORDABLE,
+    ItemFitted,
+    default_rule,
+    form_of,
+    pattern_data,
+    problem_of,
+)
+from jaxlatent.models.louis import information
+from jaxlatent.models.marginal import evaluate
+from jaxlatent.models.points import Form, Problem
 from jaxlatent.results.item_tables import row_name
 from jaxlatent.spec.layout import Layout
 from jaxlatent.spec.restrictions_matrix import null_space
+from jaxlatent.spec.two_tier import reduction_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,11 +62,16 @@ def _derivatives(
 def _extended(fitted: ItemFitted, layout: Layout, free: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Score [q'], information [q', q'] and sum of s_i s_i' of the model with this layout, priors counted."""
     used, _ = pattern_data(fitted.data)
+    rule, form = fitted.rule, fitted.form
+    if form.reduction is not None:  # a cell that is freed may join what could be integrated apart
+        split = reduction_of(layout)
+        rule = rule if split == form.reduction else default_rule(len(fitted.table.factors))
+        form = form_of(fitted.measurement, fitted.coding, rule, split)
     with jax.enable_x64(True):
-        problem, modes, _ = problem_of(fitted.form, layout, used, fitted.table.n_groups, fitted.rule, fitted.key)
-        cost = used.n_persons * len(problem.points.log_weight) * len(free) ** 2
+        problem, modes, _ = problem_of(form, layout, used, fitted.table.n_groups, rule, fitted.key)
+        cost = used.n_persons * problem.n_points * len(free) ** 2
         at = jnp.asarray(free)
-        found = _derivatives(fitted.form, cost < AFFORDABLE, problem, at, modes)
+        found = _derivatives(form, cost < AFFORDABLE, problem, at, modes)
         _, gradient, hessian = fitted.priors.second_order(fitted.layout, jnp.asarray(fitted.free))
         score, matrix, cross = (np.array(a, float) for a in found)
     q = len(fitted.free)

@@ -29,7 +29,8 @@ class Amortized(Guide):
     value in a missing cell changes nothing. W starts at factor score weights of the model's starting values, the
     network near 0. Source: Kingma and Welling (2014); Urban and Bauer (2021), Psychometrika 86.
 
-    hidden: widths of the network's layers. family: "isotropic", "diagonal" or "full" normal distributions.
+    hidden: widths of the network's layers. family: "isotropic", "diagonal" or "full" normal distributions, or "flow",
+    a full one bent by spline couplings that depend on the responses.
 
     Raises ValueError for other widths or another family.
     """
@@ -76,11 +77,14 @@ class BoundAmortized(BoundGuide):
         }
 
     def distribution(self, params: GuideParams, arrays: Arrays, persons: jax.Array | None = None) -> Distribution:
+        return self.head.distribution(params["head"], *self.outputs(params, arrays))
+
+    def outputs(self, params: GuideParams, arrays: Arrays) -> tuple[jax.Array, jax.Array]:
+        """What the head takes: the mean [person, D], and what the network says besides [person, size]."""
         u = self.encoding(arrays)
         output = self.network.apply(params["network"], u)
         d = self.weights.shape[-1]
-        mean = u @ params["weights"] + output[..., :d]
-        return self.head.distribution(params["head"], mean, output[..., d:])
+        return u @ params["weights"] + output[..., :d], output[..., d:]
 
 
 def n_latent(model: LatentVariableModel) -> int:

@@ -7,11 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from numpyro.distributions import Distribution
 
+from jaxlatent.guides.flow_normal import FlowNormal
 from jaxlatent.guides.guide import GuideParams
 from jaxlatent.guides.normals import CholeskyNormal, DiagonalNormal
+from jaxlatent.numerics.couplings import Couplings
+
+CONTEXT = 8  # numbers by which only the shape of a flow depends on the responses
 
 
 @dataclass(frozen=True)
@@ -79,12 +84,37 @@ class Full(Head):
         return CholeskyNormal(mean, params["log_diagonal"] + output[..., :d], params["below"] + output[..., d:])
 
 
+@dataclass(frozen=True)
+class Flow(Head):
+    """mean + L T(z; c), z standard normal: spline couplings T whose context c is the mean and the output.
+
+    The last 8 numbers of the output serve the context alone. It begins close to Full.
+    """
+
+    def size(self, d: int) -> int:
+        return Full().size(d) + CONTEXT
+
+    def start(self, cov: np.ndarray) -> dict[str, np.ndarray]:
+        return Full().start(cov)
+
+    def networks(self, key: jax.Array, d: int) -> dict[str, Any]:
+        return {"flow": self._couplings(d).init(key)}
+
+    def distribution(self, params: GuideParams, mean: jax.Array, output: jax.Array) -> Distribution:
+        d = mean.shape[-1]
+        base = Full().distribution(params, mean, output[..., : Full().size(d)])
+        return FlowNormal(base, jnp.concatenate([mean, output], -1), params["flow"], self._couplings(d))
+
+    def _couplings(self, d: int) -> Couplings:
+        return Couplings("spline", d, layers=min(d, 2), n_context=d + self.size(d))
+
+
 def _conditional(cov: np.ndarray) -> np.ndarray:
     """The variances of the best approximation with independent latent variables: those given all others."""
     return 1 / np.diagonal(np.linalg.inv(cov))
 
 
-HEADS: dict[str, Head] = {"isotropic": Isotropic(), "diagonal": Diagonal(), "full": Full()}
+HEADS: dict[str, Head] = {"isotropic": Isotropic(), "diagonal": Diagonal(), "full": Full(), "flow": Flow()}
 
 
 def head_of(family: str) -> Head:

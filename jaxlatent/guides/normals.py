@@ -61,15 +61,21 @@ class CholeskyNormal(Distribution):
         super().__init__(mean.shape[:-1], mean.shape[-1:], validate_args=False)
 
     def sample(self, key: jax.Array, sample_shape: tuple[int, ...] = ()) -> jax.Array:
-        noise = jax.random.normal(key, (*sample_shape, *self._mean.shape), self._mean.dtype)
-        rows = [sum(cell * noise[..., k] for k, cell in enumerate(row)) for row in self._cells()]
-        return self._mean + jnp.stack(rows, -1)
+        return self.moved(jax.random.normal(key, (*sample_shape, *self._mean.shape), self._mean.dtype))
 
     def log_prob(self, value: jax.Array, intermediates: Any = None) -> jax.Array:
-        away = value - self._mean
-        z = forward(self._cells(), [away[..., i] for i in range(self.event_shape[0])])
+        z = self._solved(value)
         square = sum((each**2 for each in z[1:]), start=z[0] ** 2)
         return -square / 2 - self.log_diagonal.sum(-1) - len(z) * LOG_2_PI / 2
+
+    def moved(self, z: jax.Array) -> jax.Array:
+        """mean + L z [..., person, D]."""
+        rows = [sum(cell * z[..., k] for k, cell in enumerate(row)) for row in self._cells()]
+        return self._mean + jnp.stack(rows, -1)
+
+    def standard(self, value: jax.Array) -> jax.Array:
+        """L^-1 (value - mean) [..., person, D]."""
+        return jnp.stack(self._solved(value), -1)
 
     @property
     def mean(self) -> jax.Array:
@@ -86,6 +92,10 @@ class CholeskyNormal(Distribution):
     @property
     def variance(self) -> jax.Array:
         return jnp.diagonal(self.covariance_matrix, axis1=-2, axis2=-1)
+
+    def _solved(self, value: jax.Array) -> list[jax.Array]:
+        away = value - self._mean
+        return forward(self._cells(), [away[..., i] for i in range(self.event_shape[0])])
 
     def _cells(self) -> list[list[jax.Array]]:
         diagonal = jnp.exp(self.log_diagonal)

@@ -16,7 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlatent.inference.marginal_fit import ItemData, ItemFitted, problem_of
-from jaxlatent.models.marginal import Form, Problem, moments, person_scores
+from jaxlatent.models.latent_prior import moments
+from jaxlatent.models.marginal import person_scores
+from jaxlatent.models.points import Form, Problem
 
 PATTERNS = 20_000
 SIMULATED = 20_000  # persons at least

@@ -25,6 +25,7 @@ from jaxlatent.inference.settings import MarginalML
 from jaxlatent.measurement.measurement import Measurement
 from jaxlatent.numerics.linalg import spd_inverse
 from jaxlatent.spec.item_table import ItemTable, item_layout
+from jaxlatent.spec.two_tier import reduction_of
 
 
 @partial(jax.jit, static_argnums=0)
@@ -52,8 +53,9 @@ def fit_item_stack(
     Raises ValueError where a data set has a category that the first pass over all of them did not find.
     """
     layout = item_layout(table)
-    rule, _ = choose_rule(engine, len(table.factors))
-    form = form_of(measurement, coding, rule)
+    split = reduction_of(layout)
+    rule, _ = choose_rule(engine, len(table.factors), split)
+    form = form_of(measurement, coding, rule, split)
     offset, basis = reduction(table)
     engine = MarginalML(rule, "observed", engine.tolerance)
     ys, seens, starts = [], [], []

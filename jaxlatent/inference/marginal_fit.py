@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import jax
@@ -16,6 +17,7 @@ from jaxlatent.data.chunks import Chunks, chunks_of, collapsed
 from jaxlatent.data.coding import Coding
 from jaxlatent.data.long_arrays import LongResponses
 from jaxlatent.data.responses import Responses
+from jaxlatent.inference.amortized_settings import AmortizedVI
 from jaxlatent.inference.estimate import Estimate
 from jaxlatent.inference.item_data import ItemData, ItemRows, LongItemData
 from jaxlatent.inference.marginal_engine import (
@@ -29,20 +31,24 @@ from jaxlatent.inference.marginal_engine import (
 from jaxlatent.inference.priors import Priors
 from jaxlatent.inference.progress import step_bar
 from jaxlatent.inference.settings import MarginalML
+from jaxlatent.inference.starts import best_of
 from jaxlatent.integration.adaptive import AdaptiveGaussHermite, ImportanceSampling, Laplace
 from jaxlatent.integration.gauss_hermite import GaussHermite
 from jaxlatent.measurement.measurement import Measurement
-from jaxlatent.models.marginal import Form, Points, Problem
+from jaxlatent.models.points import Form, Points, Problem
 from jaxlatent.models.slots import slots_of
 from jaxlatent.numerics.newton import CONVERGED, RUNNING
 from jaxlatent.numerics.scoring import Options
 from jaxlatent.spec.item_start import starting_free
 from jaxlatent.spec.item_table import ItemTable, item_layout
 from jaxlatent.spec.layout import Layout
+from jaxlatent.spec.two_tier import Reduction, reduction_of
 
 MAX_STEPS = 500
 LARGE = 20_000_000  # answers x points from which single steps are worth their overhead
 MANY = 100_000_000  # coordinates of points from which they are kept in half precision
+HUGE = 500_000_000  # answers x points from which steps begin with fewer persons and points
+FEWER_ROWS, FEWER_POINTS, NEARLY = 20_000, 16, 1e-2  # as many, to so large a squared distance in standard errors
 SINGULAR = 1e-7  # smallest eigenvalue of an information matrix with unit diagonal that is still inverted
 START_ROWS = 2000  # persons from which starting values are taken
 CELLS = 24_000  # persons x points of a chunk
@@ -75,11 +81,12 @@ def is_personal(rule: Any) -> bool:
     return isinstance(rule, AdaptiveGaussHermite | ImportanceSampling | Laplace)
 
 
-def form_of(measurement: Measurement, coding: Coding, rule: Any) -> Form:
-    """The static form of the likelihood."""
+def form_of(measurement: Measurement, coding: Coding, rule: Any, reduction: Reduction | None = None) -> Form:
+    """The static form of the likelihood; a reduction is used where the rule is a grid."""
     k = coding.n_categories
     categories = tuple(max(k[j] for j in items) if family.categorical else 0 for family, items in measurement.groups)
-    return Form(measurement, is_personal(rule), categories, isinstance(rule, ImportanceSampling))
+    reduction = reduction if isinstance(rule, GaussHermite) else None
+    return Form(measurement, is_personal(rule), categories, isinstance(rule, ImportanceSampling), reduction)
 
 
 def problem_of(
@@ -94,20 +101,23 @@ def problem_of(
     """The likelihood's arrays, modes to start from, and every row's place among [chunk, person] flattened."""
     d = layout.fixed["factor_cov"].shape[-1]
     dtype = "float32" if isinstance(rule, ImportanceSampling) else "float64"
-    n_points = len(rule.standard(d, (1, 1), dtype, key).log_weight)
+    inner, top = None, d
+    if form.reduction is not None:
+        top, inner = len(form.reduction.general), Points(*rule.standard(1, (1, 1), dtype, key))
+    n_points = len(rule.standard(top, (1, 1), dtype, key).log_weight) * (1 if inner is None else len(inner.log_weight))
     enough = 1 << max(data.n_persons - 1, 7).bit_length()  # a power of two, so that small sets share programs
     size = chunk or min(256, max(8, CELLS // n_points), enough)
     chunks, places = chunks_of(
         data.answers, data.group, n_groups, size, weight=data.weight, covariates=data.covariates, dtype=np.float64
     )
-    standard = rule.standard(d, chunks.shape, dtype, key)
+    standard = rule.standard(top, chunks.shape, dtype, key)
     mean, cov = design_moments(chunks, n_groups)
     z = standard.z
     if z.size > MANY and dtype == "float32":
         z = jnp.asarray(z, jnp.float16)  # any points near those drawn will do: weights are those of where they are
     points = Points(z, np.asarray(standard.log_weight, dtype))
     modes = np.zeros((*chunks.shape, d), dtype)
-    return Problem(chunks, layout, slots_of(layout), points, mean, cov), modes, places
+    return Problem(chunks, layout, slots_of(layout), points, mean, cov, inner), modes, places
 
 
 def design_moments(chunks: Chunks, n_groups: int) -> tuple[np.ndarray, np.ndarray]:
@@ -135,7 +145,7 @@ class ItemFitted:
     coding: Coding
     data: ItemRows
     responses: Responses | LongResponses | None
-    engine: MarginalML
+    engine: MarginalML | AmortizedVI
     rule: Any
     why: str
     priors: Priors
@@ -148,6 +158,8 @@ class ItemFitted:
     group_name: str | None = None
     vcov_saved: np.ndarray | None = None
     cache: dict = field(default_factory=dict)
+    latent: Any = None  # None: normal
+    amortized: Any = None  # a guide, trained, where there is one
 
     @property
     def free(self) -> np.ndarray:
@@ -175,7 +187,7 @@ class ItemFitted:
 
     @cached_property
     def form(self) -> Form:
-        return form_of(self.measurement, self.coding, self.rule)
+        return form_of(self.measurement, self.coding, self.rule, reduction_of(self.layout))
 
     @cached_property
     def params(self) -> dict[str, np.ndarray]:
@@ -219,18 +231,28 @@ def fit_items(
     """Maximum marginal likelihood (the posterior mode where there are priors)."""
     priors = priors or Priors()
     layout = item_layout(table)
-    rule, why = choose_rule(engine, len(table.factors))
-    form = form_of(measurement, coding, rule)
+    split = reduction_of(layout)
+    rule, why = choose_rule(engine, len(table.factors), split)
+    form = form_of(measurement, coding, rule, split)
     used, _ = pattern_data(data)
     if start is None:
         start = starting_values(table, layout, data, measurement)
-    offset, basis = reduction(table)
+    solver = Marginal(form, priors)
     with jax.enable_x64(True):
-        problem, modes, _ = problem_of(form, layout, used, table.n_groups, rule, key)
-        options = solver_options(form, problem, basis.shape[1], data.n_persons, engine)
-        whole = MarginalProblem(problem, offset, basis, basis.T @ (start - offset), modes, options)
-        estimate = solve(Marginal(form, priors), whole, progress)
-        estimate = jax.tree.map(np.asarray, estimate)
+        begin = start
+        if form.jackknife and math.prod(used.shape) * rule.n > HUGE and rule.n > FEWER_POINTS:
+            some = some_rows(used, FEWER_ROWS)
+            rough = replace(engine, tolerance=NEARLY, se="none")
+            first = whole_problem(form, table, layout, some, ImportanceSampling(FEWER_POINTS), key, rough, start)
+            found = np.asarray(solve(solver, first, progress).free)
+            begin = found if np.isfinite(found).all() else start
+        whole = whole_problem(form, table, layout, used, rule, key, engine, begin, data.n_persons)
+        if engine.starts > 1:
+            together = progress is not True and not is_large(whole)
+            estimate, said = best_of(solver, whole, engine.starts, key, together, partial(solve, progress=progress))
+            notes = (*notes, said)
+        else:
+            estimate = jax.tree.map(np.asarray, solve(solver, whole, progress))
     return ItemFitted(
         table, replace(layout, start=start), measurement, coding, data, responses, engine, rule, why, priors, estimate,
         float(estimate.log_likelihood), tuple(notes), key, tuple(anchors), None,
@@ -238,14 +260,31 @@ def fit_items(
     )  # fmt: skip
 
 
+def some_rows(data: ItemRows, most: int) -> ItemData:
+    """At most so many persons, evenly spread, as a table."""
+    step = max(-(-data.n_persons // most), 1)
+    weight = None if data.weight is None else data.weight[::step]
+    covariates = None if data.covariates is None else data.covariates[::step]
+    return ItemData(data.every(step), data.group[::step], weight, covariates)
+
+
+def whole_problem(
+    form: Form, table: ItemTable, layout: Layout, data: ItemRows, rule: Any, key: int, engine: MarginalML,
+    start: np.ndarray, n_persons: int | None = None,
+) -> MarginalProblem:  # fmt: skip
+    """The likelihood of these rows under a rule, with restrictions, starting values and options."""
+    offset, basis = reduction(table)
+    problem, modes, _ = problem_of(form, layout, data, table.n_groups, rule, key)
+    options = solver_options(form, problem, basis.shape[1], n_persons or data.n_persons, engine)
+    return MarginalProblem(problem, offset, basis, basis.T @ (start - offset), modes, options)
+
+
 def solve(engine: Marginal, problem: MarginalProblem, progress: bool | None) -> Estimate:
     """One compiled loop where the work is small; else one compiled step at a time, which shows progress and stops.
 
     Both give the same numbers. Ctrl-C ends the loop of steps with the last good state, code 0.
     """
-    c = problem.inner.chunks
-    work = c.n_answers * len(problem.inner.points.log_weight)
-    if progress is not True and work < LARGE:
+    if progress is not True and not is_large(problem):
         return run_marginal(engine, problem)[0]
     shown = progress if progress is not None else sys.stderr.isatty()
     state = start_steps(engine, problem)
@@ -259,25 +298,39 @@ def solve(engine: Marginal, problem: MarginalProblem, progress: bool | None) -> 
     return finish_steps(engine, problem, state)
 
 
-def choose_rule(engine: MarginalML, n_factors: int) -> tuple[Any, str]:
+def is_large(problem: MarginalProblem) -> bool:
+    """Whether single steps are worth their overhead."""
+    return problem.inner.chunks.n_answers * problem.inner.n_points >= LARGE
+
+
+def choose_rule(engine: MarginalML, n_factors: int, reduction: Reduction | None = None) -> tuple[Any, str]:
     """The rule of integration, and why."""
-    if isinstance(engine.integration, Laplace):
+    rule = engine.integration
+    if isinstance(rule, Laplace):
         raise ValueError(
             "MarginalML does not take Laplace() in this version: scores at one point are not the gradient of its"
             " likelihood. Use AdaptiveGaussHermite(3), or more nodes."
         )
-    if engine.integration is not None:
-        return engine.integration, "as asked for"
-    rule = default_rule(n_factors)
+    if getattr(rule, "proposal", None) is not None:
+        raise ValueError("MarginalML centres its points itself: leave proposal out, or use AmortizedVI(guide=...).")
+    if reduction is None:
+        d, reason = n_factors, f"there are {n_factors} factor(s), at most 3"
+    else:
+        d = len(reduction.general) + 1
+        reason = f"{len(reduction.specific)} specific factors are integrated one at a time, {d} dimensions in all"
+    if rule is not None:
+        apart = reduction is not None and isinstance(rule, GaussHermite)
+        return rule, f"as asked for; {reason}" if apart else "as asked for"
+    rule = default_rule(d)
     if isinstance(rule, GaussHermite):
-        return rule, f"quadrature, because there are {n_factors} factor(s), at most 3"
+        return rule, f"quadrature, because {reason}"
     return rule, f"importance sampling, because there are {n_factors} factors, more than 3"
 
 
 def solver_options(form: Form, problem: Problem, q: int, n: int, engine: MarginalML) -> Options:
     """How the solver goes about it: cross-products where persons are many."""
     rows = float((problem.chunks.weight > 0).sum())
-    cost = rows * len(problem.points.log_weight) * q**2
+    cost = rows * problem.n_points * q**2
     tolerance = engine.tolerance or (1e-5 if form.personal else 1e-10)
     slack = 1e-6 if form.personal else 1e-10
     by_cross = n >= PER_PARAMETER * q or cost > AFFORDABLE

@@ -134,8 +134,8 @@ class MarginalML:
 
     integration: a rule (GaussHermite, AdaptiveGaussHermite, Laplace, QuasiMonteCarlo, ImportanceSampling); None takes
     quadrature for up to three factors and importance sampling above. se: "observed" (Louis 1982), "expected",
-    "crossprod", "sandwich" or "none". tolerance: of the squared distance from the maximum in standard errors. starts: 1
-    (several are not in this version).
+    "crossprod", "sandwich" or "none". tolerance: of the squared distance from the maximum in standard errors.
+    starts: how many points to start from, the usual one and others at random around it; the best maximum is kept.
 
     Raises ValueError naming the option where a value is not among its choices.
     """
@@ -159,8 +159,6 @@ class MarginalML:
             raise ValueError(f"Expected tolerance between 0 and 1; got {self.tolerance!r}.")
         if isinstance(self.starts, bool) or not isinstance(self.starts, int) or self.starts < 1:
             raise ValueError(f"Expected starts to be a whole number from 1; got {self.starts!r}.")
-        if self.starts > 1:
-            raise ValueError("Several starts are not in this version: expected starts=1.")
 
     @property
     def name(self) -> str:

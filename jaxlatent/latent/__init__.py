@@ -1,1 +1,28 @@
-"""p(x): the distribution of the latent variables."""
+"""p(x): the distribution of the latent variables. Users pass jl.latent.Normal(), Flow(...) or Mixture(k) to a face."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jaxlatent.latent.flow import Flow
+    from jaxlatent.latent.mixture import Mixture
+    from jaxlatent.latent.normal import Normal
+
+_WHERE = {"Flow": "flow", "Mixture": "mixture", "Normal": "normal"}
+
+__all__ = ["Flow", "Mixture", "Normal"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a family when it is first used."""
+    if name not in _WHERE:
+        raise AttributeError(f"module 'jaxlatent.latent' has no attribute {name!r}")
+    value = getattr(import_module(f"jaxlatent.latent.{_WHERE[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -36,12 +36,12 @@ class NormalByGroup:
         mean, precision, log_det = of_person((self.mean, precision, log_det), self.group)
         e = x - mean
         constants = log_det + self.n_latent * math.log(2 * math.pi)
-        return -((_times(e, precision) * e).sum(-1) + constants) / 2
+        return -((times(e, precision) * e).sum(-1) + constants) / 2
 
     def transform(self, z: jax.Array) -> jax.Array:
         """x = mean + R z with R R' = cov; a variance of zero is allowed."""
         mean, root = of_person((self.mean, psd_root(self.cov)), self.group)
-        return mean + _times(z, root.mT)
+        return mean + times(z, root.mT)
 
     def inverse(self, x: jax.Array) -> jax.Array:
         """R^-1 (x - mean); not finite where cov is singular."""
@@ -52,8 +52,8 @@ class NormalByGroup:
         return self.transform(jax.random.normal(key, (*shape, self.n_latent), self.mean.dtype))
 
 
-def _times(x: jax.Array, matrices: jax.Array) -> jax.Array:
-    """x [..., person or 1, D] times matrices [person or 1, D, D]; flat where one matrix serves all."""
+def times(x: jax.Array, matrices: jax.Array) -> jax.Array:
+    """x' M [..., person or 1, D] for x [..., person or 1, D], M [person or 1, D, D]; flat where one M serves all."""
     if matrices.shape[0] == 1:
         return (x.reshape(-1, x.shape[-1]) @ matrices[0]).reshape(x.shape)
     return (x[..., None, :] @ matrices)[..., 0, :]

@@ -11,9 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlatent.inference.item_data import ItemRows
+from jaxlatent.inference.item_model import is_normal
 from jaxlatent.inference.marginal_fit import ItemFitted, form_of, pattern_data, problem_of
 from jaxlatent.integration.gauss_hermite import GaussHermite
-from jaxlatent.models.marginal import Form, PersonMoments, Problem, inputs_of, located, person_moments, setting
+from jaxlatent.models.marginal import PersonMoments, person_moments
+from jaxlatent.models.persons import inputs_of, located, setting
+from jaxlatent.models.points import Form, Problem
 from jaxlatent.models.slots import eta_of, family_positions
 from jaxlatent.numerics.small_cholesky import backward, cells_of, cholesky_cells, forward
 from jaxlatent.numerics.types import Array
@@ -31,8 +34,11 @@ def _moments(form: Form, problem: Problem, free: jax.Array, modes: jax.Array) ->
 
 def posterior_moments(fitted: ItemFitted, data: ItemRows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """log p(y_i) [person], posterior means [person, D] and covariances [person, D, D] by the rule of the fit."""
+    if not is_normal(fitted.latent):
+        found = fitted.amortized.posteriors(fitted.free, data)
+        return found.log_marginal, found.mean, found.cov
     used, inverse = pattern_data(replace(data, weight=None))
-    form = form_of(fitted.measurement, fitted.coding, fitted.rule)
+    form = fitted.form
     with jax.enable_x64(True):
         problem, modes, places = problem_of(form, fitted.layout, used, fitted.table.n_groups, fitted.rule, fitted.key)
         found = _moments(form, problem, jnp.asarray(fitted.free), modes)

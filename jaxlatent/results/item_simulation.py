@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlatent.inference.marginal_fit import ItemFitted
-from jaxlatent.models.marginal import moments
+from jaxlatent.models.latent_prior import moments
 
 if TYPE_CHECKING:
     import pandas as pd

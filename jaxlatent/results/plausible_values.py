@@ -13,7 +13,9 @@ import numpy as np
 from jaxlatent.inference.item_data import ItemData, ItemRows
 from jaxlatent.inference.marginal_fit import ItemFitted, form_of, problem_of
 from jaxlatent.integration.gauss_hermite import GaussHermite
-from jaxlatent.models.marginal import Form, Problem, inputs_of, located, log_prior, setting
+from jaxlatent.models.latent_prior import log_prior
+from jaxlatent.models.persons import inputs_of, located, setting
+from jaxlatent.models.points import Form, Problem
 from jaxlatent.models.slots import family_positions, log_prob_of
 from jaxlatent.results.item_scores import posterior_moments
 

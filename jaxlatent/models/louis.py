@@ -1,0 +1,89 @@
+"""The observed information of the marginal likelihood by Louis' formula."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxlatent.models.latent_prior import features, prior_vector
+from jaxlatent.models.persons import Found, Inputs, Setting, inputs_of, posterior_of, scores_of, setting
+from jaxlatent.models.points import Form, Problem
+from jaxlatent.models.reduced import ReducedPosterior
+from jaxlatent.models.reduced_louis import reduced_parts
+from jaxlatent.models.slot_hessian import slot_hessian
+from jaxlatent.models.slots import family_positions, gathered, point_scores
+
+
+def information(
+    form: Form, problem: Problem, free: jax.Array, modes: jax.Array, steps: Any = 2
+) -> tuple[jax.Array, jax.Array]:
+    """Observed information by Louis' formula, and that of the complete data [free, free]."""
+    here = setting(form, problem, free, modes.dtype)
+    q = free.shape[0]
+    positions = family_positions(form.measurement)
+
+    def add(carry: tuple, each: Inputs) -> tuple[tuple, None]:
+        found = posterior_of(form, problem, here, each, steps)
+        g, weight = each.group, found.chunk.weight
+        missing, blocks = _parts(form, problem, here, g, found)
+        latent = jnp.where(weight > 0, weight, 0).astype(missing.dtype) @ found.posterior.features
+        by_group = jax.nn.one_hot(g, here.loadings.shape[0], dtype=free.dtype)
+        sums = (
+            missing.astype(free.dtype),
+            [by_group[:, None, None, None] * b.astype(free.dtype) for b in blocks],
+            by_group[:, None] * latent.astype(free.dtype),
+        )
+        return jax.tree.map(jnp.add, carry, sums), None
+
+    n_groups = here.loadings.shape[0]
+    sizes = [(len(at), j.shape[1] // len(at)) for at, j in zip(positions, here.slot_jacobians, strict=True)]
+    zero = (
+        jnp.zeros((q, q), free.dtype),
+        [jnp.zeros((n_groups, j, p, p), free.dtype) for j, p in sizes],
+        jnp.zeros((n_groups, here.prior_jacobian.shape[1]), free.dtype),
+    )
+    (missing, blocks, feature_sums), _ = lax.scan(add, zero, inputs_of(form, problem, modes))
+
+    def latent_part(f: jax.Array) -> jax.Array:
+        return (feature_sums * prior_vector(problem.layout.unpack(f))).sum()
+
+    complete = -jax.hessian(latent_part)(free)
+    for block, jacobian, (j, p) in zip(blocks, here.slot_jacobians, sizes, strict=True):
+        e = jacobian.reshape(n_groups, j, p, q).astype(free.dtype)
+        complete = complete - jnp.einsum("gjpa,gjpb->ab", e, jnp.einsum("gjpr,gjrb->gjpb", block, e))
+    return complete - missing, complete
+
+
+def _parts(
+    form: Form, problem: Problem, here: Setting, g: jax.Array, found: Found
+) -> tuple[jax.Array, list[jax.Array]]:
+    """sum_i w_i [E(s s') - S S'] [free, free] of one chunk, and second derivatives of slots [item, slot, slot]."""
+    group, chunk, posterior, at, _ = found
+    if isinstance(at, ReducedPosterior):
+        own = [
+            j[g].reshape(len(p), -1, j.shape[-1])
+            for j, p in zip(here.slot_jacobians, family_positions(form.measurement), strict=True)
+        ]
+        return reduced_parts(form, problem.slots, group, chunk, at, own, here.prior_jacobian[g])
+    persons, points = chunk.y.shape[0], at.x.shape[1]
+    x = jnp.broadcast_to(at.x, (persons, *at.x.shape[1:]))
+    xx = x[..., :, None] * x[..., None, :]
+    every = features(xx, x, chunk.design[:, None, :]) @ here.prior_jacobian[g]
+    mean = scores_of(here, g, posterior)
+    weight = jnp.where(chunk.weight > 0, chunk.weight, 0).astype(mean.dtype)
+    total_weight = weight[:, None] * posterior.weight
+    hessians = []
+    for f, ((family, _), positions) in enumerate(
+        zip(form.measurement.groups, family_positions(form.measurement), strict=True)
+    ):
+        factor, used = (jnp.asarray(a)[positions] for a in problem.slots)
+        xs = gathered(at.x, factor) * used.astype(x.dtype)
+        y, seen = chunk.y[:, None, positions], chunk.seen[:, None, positions]
+        scores = jnp.where(seen[..., None], point_scores(family, xs, group.slots[f], y), 0)
+        every = every + scores.reshape(persons, points, -1) @ here.slot_jacobians[f][g]
+        hessians.append(slot_hessian(family, xs, group.slots[f], y, seen, total_weight))
+    flat, plain = every.reshape(-1, every.shape[-1]), total_weight.reshape(-1, 1)
+    return (flat * plain).T @ flat - (mean * weight[:, None]).T @ mean, hessians

@@ -1,0 +1,127 @@
+"""All persons: what every chunk needs, computed once, and the posterior of one chunk by the points of the problem."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxlatent.data.chunks import dense_chunk
+from jaxlatent.models.latent_prior import Prior, prior_of, prior_vector
+from jaxlatent.models.points import Form, Group, Located, Problem, group_at, personal_points, shared_points
+from jaxlatent.models.posterior import Chunk, Posterior, Table, posterior, tables_of
+from jaxlatent.models.reduced import Blocks, ReducedPosterior, at_group, blocks_of, reduced_posterior
+from jaxlatent.models.slots import FamilySlots, family_slots, slot_jacobians
+
+
+class Setting(NamedTuple):
+    """Parameters in the precision of the computation, by group, and their derivatives by free ones."""
+
+    loadings: jax.Array
+    slots: list[FamilySlots]
+    prior: Prior
+    shared: Located | None
+    tables: list[Table | None] | None
+    blocks: Blocks | None
+    slot_jacobians: list[jax.Array]  # [group, item x slot, free]
+    prior_jacobian: jax.Array  # [group, feature, free]
+
+
+def setting(form: Form, problem: Problem, free: jax.Array, dtype: Any) -> Setting:
+    """Everything a chunk needs, computed once."""
+    params = problem.layout.unpack(free)
+    cast = lambda tree: jax.tree.map(lambda a: a.astype(dtype), tree)  # noqa: E731
+    by_group = [j.reshape(*j.shape[:1], -1, j.shape[-1]) for j in
+                slot_jacobians(form.measurement, problem.slots, problem.layout, free)]  # fmt: skip
+    prior_jacobian = jax.jacfwd(lambda f: prior_vector(problem.layout.unpack(f)))(free)
+    loadings, slots, prior = cast(
+        (params["loadings"], family_slots(form.measurement, problem.slots, params), prior_of(params))
+    )
+    shared = tables = blocks = None
+    if form.reduction is not None:
+        blocks = blocks_of(form, problem, params, slots, dtype)
+    elif not form.personal:
+        shared = cast(shared_points(problem, params))
+        n_groups = loadings.shape[0]
+        every = [
+            tables_of(form, problem.slots, group_at(loadings, slots, prior, g), shared.x[g]) for g in range(n_groups)
+        ]
+        tables = [
+            None
+            if every[0][f] is None
+            else jax.tree.map(lambda *a: jnp.stack(a), *(every[g][f] for g in range(n_groups)))
+            for f in range(len(slots))
+        ]
+    return Setting(loadings, slots, prior, shared, tables, blocks, cast(by_group), cast(prior_jacobian))
+
+
+class Inputs(NamedTuple):
+    """One chunk of the loop over persons: its data, group, modes and own points."""
+
+    chunk: Chunk
+    group: jax.Array
+    modes: jax.Array
+    z: jax.Array | None
+
+
+def inputs_of(form: Form, problem: Problem, modes: jax.Array) -> Inputs:
+    c = problem.chunks
+    chunk = Chunk(*jax.tree.map(jnp.asarray, (c.y, c.seen, c.weight, c.design)))
+    own = form.personal and problem.points.z.shape[0] > 1
+    return Inputs(chunk, jnp.asarray(c.group), modes, jnp.asarray(problem.points.z) if own else None)
+
+
+def chunk_of(here: Setting, each: Inputs) -> tuple[Group, Chunk]:
+    """One chunk in the precision of the computation, with its group's parameters."""
+    dtype = here.loadings.dtype
+    group = group_at(here.loadings, here.slots, here.prior, each.group)
+    c = each.chunk
+    y, seen = dense_chunk(c.y, c.seen, len(c.weight), here.loadings.shape[1], dtype)
+    return group, Chunk(y, seen, c.weight, c.design.astype(dtype))
+
+
+def located(
+    form: Form, problem: Problem, here: Setting, each: Inputs, steps: Any
+) -> tuple[Group, Chunk, list[Table | None], Located, jax.Array]:
+    """One chunk with its group's parameters and its points in all dimensions."""
+    group, chunk = chunk_of(here, each)
+    dtype = here.loadings.dtype
+    if not form.personal:
+        tables = [None if t is None else Table(*(a[each.group] for a in t)) for t in here.tables]  # type: ignore[union-attr]
+        at = Located(here.shared.x[each.group][None], here.shared.log_weight[each.group][None])  # type: ignore[union-attr]
+        return group, chunk, tables, at, each.modes
+    z = jnp.asarray(problem.points.z)[0] if each.z is None else each.z
+    log_w = jnp.asarray(problem.points.log_weight, dtype)
+    at, modes = personal_points(
+        form, group, chunk.y, chunk.seen, chunk.design, each.modes, steps, z.astype(dtype), log_w
+    )
+    return group, chunk, [None] * len(here.slots), at, modes
+
+
+class Found(NamedTuple):
+    """The posterior of one chunk and its points: in all dimensions or, where the integral is reduced, by blocks."""
+
+    group: Group
+    chunk: Chunk
+    posterior: Posterior
+    at: Located | ReducedPosterior
+    modes: jax.Array
+
+
+def posterior_of(form: Form, problem: Problem, here: Setting, each: Inputs, steps: Any) -> Found:
+    """The posterior of one chunk."""
+    if here.blocks is None:
+        group, chunk, tables, at, modes = located(form, problem, here, each, steps)
+        return Found(group, chunk, posterior(form, problem.slots, group, tables, chunk, at), at, modes)
+    group, chunk = chunk_of(here, each)
+    found, more = reduced_posterior(form, problem.slots, group, at_group(here.blocks, each.group), chunk)
+    return Found(group, chunk, found, more, each.modes)
+
+
+def scores_of(here: Setting, g: jax.Array, found: Posterior) -> jax.Array:
+    """S_i [person, free] of one chunk of group g."""
+    score = found.features @ here.prior_jacobian[g]
+    for part, jacobian in zip(found.scores, here.slot_jacobians, strict=True):
+        score = score + part.reshape(part.shape[0], -1) @ jacobian[g]
+    return score

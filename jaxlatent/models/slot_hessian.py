@@ -1,0 +1,29 @@
+"""Second derivatives of item log-probabilities by an item's slots."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxlatent.models.slots import FamilySlots, flat, log_prob_of, units
+
+
+def slot_hessian(
+    family: Any, xs: jax.Array, here: FamilySlots, y: jax.Array, seen: jax.Array, weight: jax.Array
+) -> jax.Array:
+    """Second derivatives of sum W log p(y | x) by an item's slots [item, slot, slot], a slot of all items at a time."""
+
+    def total(values: FamilySlots) -> jax.Array:
+        wide = jax.tree.map(lambda a: a[None, None], values)
+        each = jnp.where(seen, log_prob_of(family, (xs * values.loadings).sum(-1), wide, y), 0)
+        return (each * weight[..., None]).sum()
+
+    directions = jax.tree.map(lambda *a: jnp.stack(a), *units(here))
+
+    def column(direction: FamilySlots) -> jax.Array:
+        return flat(jax.jvp(jax.grad(total), (here,), (direction,))[1])
+
+    return jnp.moveaxis(lax.map(column, directions), 0, -1)
