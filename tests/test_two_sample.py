@@ -109,12 +109,12 @@ def test_groups_and_covariates_are_simulated_with_their_persons(monkeypatch):
 
     rng = np.random.default_rng(0)
     n, age = 400, rng.standard_normal(400)
-    x = 1.5 * age + rng.standard_normal(n)
-    y = (rng.logistic(size=(n, 5)) < 1.5 * x[:, None]).astype(float)
+    x = 0.8 * age + rng.standard_normal(n)
+    y = (rng.logistic(size=(n, 5)) < 1.2 * x[:, None]).astype(float)
     y[rng.random(y.shape) < 0.2] = np.nan
     y[:, 0] = np.where(np.isnan(y).all(1), 0, y[:, 0])
     frame = pd.DataFrame(y, columns=list("abcde")).assign(age=age)
-    fit = jl.IRT("2pl", covariates=["age"]).fit(frame, jl.MarginalML(integration=jl.GaussHermite(11), se="none"))
+    fit = jl.IRT("2pl", covariates=["age"]).fit(frame, jl.MarginalML(integration=jl.GaussHermite(31), se="none"))
     kept = {}
     monkeypatch.setattr(two_sample, "two_sample_test", lambda *frames, **given: kept.update(frames=frames, **given))
     fit.two_sample_test(key=2)
