@@ -31,6 +31,7 @@ from jaxlatent.spec.item_start import exploratory_anchors
 if TYPE_CHECKING:
     import pandas as pd
 
+    from jaxlatent.diagnostics.two_sample import TwoSampleTest
     from jaxlatent.item_plotting import ItemPlots
     from jaxlatent.report.summary import Summary
 
@@ -218,6 +219,19 @@ class ItemResponseFit:
     def reliability(self) -> pd.DataFrame:
         """marginal (expected from the model) and empirical (of the EAP scores): a row a factor."""
         return fit_tables.reliability_frame(self._diagnosis, self._turn)
+
+    def two_sample_test(
+        self, *, method: Any = "network", tolerance: float = 0.0, baseline: bool = True, repeats: int = 0, key: int = 0
+    ) -> TwoSampleTest:
+        """Whether a classifier tells the persons from simulated ones: .statistics, and .importance where repeats > 0.
+
+        method: "network" or "neighbours"; tolerance: accuracy above 1/2 that still is fit (Urban and Bauer 2022).
+        """
+        from jaxlatent.diagnostics.two_sample import item_two_sample_test
+
+        return item_two_sample_test(
+            self._fitted, method=method, tolerance=tolerance, baseline=baseline, repeats=repeats, key=key
+        )
 
     def wald_test(self, constraints: str) -> pd.Series:
         """Wald test of constraints on labels and names of vcov(), such as "a == b; F1=~A1 == 1": stat, df, pvalue."""

@@ -120,14 +120,14 @@ def test_the_same_fit_by_other_rules(model, rule, categories):
 
 def test_nothing_of_a_fit_makes_the_table(log, fits, monkeypatch):
     long = both(log)[1]
-    monkeypatch.setattr(long_arrays, "MOST_BYTES", 1000)
+    monkeypatch.setattr(long_arrays, "MOST_BYTES", 2500)
     with pytest.raises(ValueError, match=f"{long.n_persons} persons x 8 items"):
         long.to_dense()
     monkeypatch.setattr("jaxlatent.inference.marginal_fit.START_ROWS", 100)
     fit = jl.IRT("2pl").fit(long, ENGINE)
     np.testing.assert_allclose(fit.parameters["est"], fits[1].parameters["est"], rtol=1e-4, atol=1e-4)  # other starts
     assert fit.scores().shape == (long.n_persons, 1)
-    with pytest.raises(ValueError, match=r"bytes, more than the 1,000 that are allowed"):
+    with pytest.raises(ValueError, match=r"bytes, more than the 2,500 that are allowed"):
         fit.item_fit()
 
 
