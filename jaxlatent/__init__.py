@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from jaxlatent import latent
     from jaxlatent.batch import fit_batch
     from jaxlatent.cache import enable_compilation_cache
     from jaxlatent.compare import compare
@@ -59,6 +60,8 @@ _WHERE = {
     "enable_compilation_cache": "cache",
 }
 
+_ROOMS = {"datasets": "jaxlatent.data.datasets", "latent": "jaxlatent.latent"}
+
 __all__ = [
     "IRT",
     "ML",
@@ -83,6 +86,7 @@ __all__ = [
     "enable_compilation_cache",
     "estimator",
     "fit_batch",
+    "latent",
     "load",
     "simulate",
 ]
@@ -90,8 +94,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used, so that importing jaxlatent costs nothing."""
-    if name == "datasets":
-        value: Any = import_module("jaxlatent.data.datasets")
+    if name in _ROOMS:
+        value: Any = import_module(_ROOMS[name])
     elif name in _WHERE:
         value = getattr(import_module(f"jaxlatent.{_WHERE[name]}"), name)
     else:

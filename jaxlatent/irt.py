@@ -18,6 +18,8 @@ from jaxlatent.inference.marginal_fit import ItemData, fit_items, starting_value
 from jaxlatent.inference.priors import CellPrior, Priors
 from jaxlatent.inference.settings import MarginalML
 from jaxlatent.irt_fit import ItemResponseFit
+from jaxlatent.latent.histogram import Histogram
+from jaxlatent.latent.latent import Latent
 from jaxlatent.measurement.family import Family
 from jaxlatent.measurement.item_types import ITEM_TYPES, ItemType, family_of
 from jaxlatent.measurement.measurement import Measurement
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 
     from jaxlatent.bound import BoundModel
 
+HISTOGRAM = "empirical_histogram"
 LOGITS = {"logit_guessing": "guessing", "logit_upper": "upper"}
 
 
@@ -54,7 +57,8 @@ class IRT:
     identifies is freed in all groups but the first. fixed: values of item parameters, such as {"guessing": 0.1}.
     constraints: a pair (A, b) with vec(loadings) = A t + b. priors: distributions of item parameters by name, such as
     {"loadings": numpyro.distributions.LogNormal(0, 0.5), "logit_guessing": Normal(-1.5, 1)}; the fit is then the
-    posterior mode. rotation: of an exploratory solution ("oblimin", "varimax", ...).
+    posterior mode. latent: None (normal), or "empirical_histogram" (jl.latent.Histogram(n, limit)) for one factor of
+    any shape. rotation: of an exploratory solution ("oblimin", "varimax", ...).
 
     Raises ValueError naming the option where something is contradictory. Bock and Aitkin (1981); Reckase (2009).
     """
@@ -73,9 +77,11 @@ class IRT:
         rotation: str | None = None,
         occasions: Any = None,
     ) -> None:
-        for name, value in (("latent", latent), ("occasions", occasions)):
-            if value is not None:
-                raise ValueError(f"The option {name} is not in this version: leave it out.")
+        if occasions is not None:
+            raise ValueError("The option occasions is not in this version: leave it out.")
+        latent = Histogram() if isinstance(latent, str) and latent == HISTOGRAM else latent
+        if latent is not None and not isinstance(latent, Latent):
+            raise ValueError(f"Expected latent as {HISTOGRAM!r} or jl.latent.Histogram(...); got {latent!r}.")
         _check_types(item_type)
         if isinstance(covariates, str):
             covariates = (covariates,)
@@ -93,6 +99,7 @@ class IRT:
         self.constraints = constraints
         self.priors = dict(priors or {})
         self.rotation = rotation
+        self.latent = latent
         self._syntax = factors_of(factors, (), self.covariates) if isinstance(factors, str) else None
         _check_rotation(rotation, factors)
 
@@ -142,6 +149,7 @@ class IRT:
         fitted = fit_items(
             p.table, p.measurement, p.coding, p.data, p.responses, engine, priors=p.priors, notes=p.notes, key=int(key),
             progress=progress, anchors=p.anchors, start=_start(p),
+            histogram=self.latent if isinstance(self.latent, Histogram) else None,
         )  # fmt: skip
         fit = ItemResponseFit(self, fitted, 0.0)
         if p.anchors and self.rotation not in (None, "none"):
@@ -210,6 +218,8 @@ class IRT:
         """The model with its data: .model (LatentVariableModel), .responses and .arrays, for inference elsewhere."""
         from jaxlatent.bound import bind_items
 
+        if isinstance(self.latent, Histogram):
+            raise ValueError("An empirical histogram has no density to bind: leave latent out.")
         return bind_items(self, self._prepare(data, group, None, listwise=missing == "listwise"))
 
 
@@ -457,6 +467,8 @@ def fit_irt_batch(model: IRT, stacked: Any, engine: Any = None) -> Any:
         raise ValueError(f"Expected MarginalML(...) as the engine of an item response model; got {engine!r}.")
     if engine.starts > 1:
         raise ValueError("fit_batch starts once for every data set: expected MarginalML(starts=1).")
+    if isinstance(model.latent, Histogram):
+        raise ValueError("fit_batch takes normal latent variables: leave latent out.")
     if model.covariates:
         raise ValueError("fit_batch takes item response models without covariates.")
     if is_named(stacked) or isinstance(stacked, str):

@@ -1,1 +1,26 @@
-"""p(x): the distribution of the latent variables."""
+"""p(x): the distribution of the latent variables. Users pass jl.latent.Histogram() to a face."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jaxlatent.latent.histogram import Histogram
+
+_WHERE = {"Histogram": "histogram"}
+
+__all__ = ["Histogram"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a family when it is first used."""
+    if name not in _WHERE:
+        raise AttributeError(f"module 'jaxlatent.latent' has no attribute {name!r}")
+    value = getattr(import_module(f"jaxlatent.latent.{_WHERE[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -12,6 +12,7 @@ import numpy as np
 
 from jaxlatent.inference.marginal_fit import ItemData, ItemFitted, form_of, pattern_data, problem_of
 from jaxlatent.integration.gauss_hermite import GaussHermite
+from jaxlatent.integration.histogram import EmpiricalHistogram
 from jaxlatent.models.marginal import PersonMoments, person_moments
 from jaxlatent.models.persons import inputs_of, located, setting
 from jaxlatent.models.points import Form, Problem
@@ -119,6 +120,8 @@ def mode_scores(fitted: ItemFitted, data: ItemData, kind: str) -> tuple[np.ndarr
 
     Maximum likelihood scores of patterns without a finite one are -inf or inf, with error nan.
     """
+    if kind == "map" and isinstance(fitted.rule, EmpiricalHistogram):
+        raise ValueError("An empirical histogram has no mode between its nodes: use method 'eap', 'ml' or 'wle'.")
     used, inverse = pattern_data(replace(data, weight=None))
     form = form_of(fitted.measurement, fitted.coding, GaussHermite(1))
     with jax.enable_x64(True):
