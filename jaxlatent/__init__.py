@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from jaxlatent.data import datasets
     from jaxlatent.data.moments import Moments
     from jaxlatent.data.responses import Responses
+    from jaxlatent.dimension import choose_dimension
     from jaxlatent.fit import Fit
     from jaxlatent.inference.estimate import Estimate
     from jaxlatent.inference.settings import ML, LeastSquares, MarginalML, estimator
@@ -57,6 +58,7 @@ _WHERE = {
     "Responses": "data.responses",
     "ModelSyntaxError": "spec.tokens",
     "bifactor": "spec.two_tier",
+    "choose_dimension": "dimension",
     "enable_compilation_cache": "cache",
 }
 
@@ -81,6 +83,7 @@ __all__ = [
     "QuasiMonteCarlo",
     "Responses",
     "bifactor",
+    "choose_dimension",
     "compare",
     "datasets",
     "enable_compilation_cache",
