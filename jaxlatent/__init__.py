@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from jaxlatent.data import datasets
     from jaxlatent.data.moments import Moments
     from jaxlatent.data.responses import Responses
+    from jaxlatent.dimension import choose_dimension
     from jaxlatent.fit import Fit
     from jaxlatent.inference.estimate import Estimate
     from jaxlatent.inference.importance_weighted_elbo import ImportanceWeightedELBO
@@ -68,8 +69,10 @@ _WHERE = {
     "Responses": "data.responses",
     "ModelSyntaxError": "spec.tokens",
     "bifactor": "spec.two_tier",
+    "choose_dimension": "dimension",
     "enable_compilation_cache": "cache",
 }
+
 
 __all__ = [
     "IRT",
@@ -93,6 +96,7 @@ __all__ = [
     "QuasiMonteCarlo",
     "Responses",
     "bifactor",
+    "choose_dimension",
     "compare",
     "datasets",
     "enable_compilation_cache",

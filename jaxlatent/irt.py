@@ -23,6 +23,7 @@ from jaxlatent.inference.marginal_fit import fit_items, starting_values
 from jaxlatent.inference.priors import CellPrior, Priors
 from jaxlatent.inference.settings import MarginalML
 from jaxlatent.irt_fit import ItemResponseFit
+from jaxlatent.latent.histogram import Histogram
 from jaxlatent.latent.latent import Latent
 from jaxlatent.latent.normal import Normal
 from jaxlatent.measurement.family import Family
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
     from jaxlatent.bound import BoundModel
 
+HISTOGRAM = "empirical_histogram"
 LOGITS = {"logit_guessing": "guessing", "logit_upper": "upper"}
 
 
@@ -61,9 +63,10 @@ class IRT:
     identifies is freed in all groups but the first. fixed: values of item parameters, such as {"guessing": 0.1}.
     constraints: a pair (A, b) with vec(loadings) = A t + b. priors: distributions of item parameters by name, such as
     {"loadings": numpyro.distributions.LogNormal(0, 0.5), "logit_guessing": Normal(-1.5, 1)}; the fit is then the
-    posterior mode. latent: the distribution of the factors, jl.latent.Normal() by default, Flow(...) or Mixture(k); its
-    means and covariances are the model's whatever its shape. rotation: of an exploratory solution ("oblimin",
-    "varimax", ...).
+    posterior mode. latent: the distribution of the factors, jl.latent.Normal() by default, Flow(...) or Mixture(k), by
+    AmortizedVI, whose means and covariances are the model's whatever its shape; or "empirical_histogram"
+    (jl.latent.Histogram(n, limit)), by MarginalML, for one factor of any shape. rotation: of an exploratory solution
+    ("oblimin", "varimax", ...).
 
     Raises ValueError naming the option where something is contradictory. Bock and Aitkin (1981); Reckase (2009).
     """
@@ -84,8 +87,11 @@ class IRT:
     ) -> None:
         if occasions is not None:
             raise ValueError("The option occasions is not in this version: leave it out.")
+        latent = Histogram() if isinstance(latent, str) and latent == HISTOGRAM else latent
         if latent is not None and not isinstance(latent, Latent):
-            raise ValueError(f"Expected latent as jl.latent.Normal(), Flow(...) or Mixture(k); got {latent!r}.")
+            raise ValueError(
+                f"Expected latent as jl.latent.Normal(), Flow(...), Mixture(k) or {HISTOGRAM!r}; got {latent!r}."
+            )
         _check_types(item_type)
         if isinstance(covariates, str):
             covariates = (covariates,)
@@ -159,7 +165,10 @@ class IRT:
             "start": _start(p),
         }  # fmt: skip
         if isinstance(engine, MarginalML):
-            fitted = fit_items(p.table, p.measurement, p.coding, p.data, p.responses, engine, **options)
+            histogram = self.latent if isinstance(self.latent, Histogram) else None
+            fitted = fit_items(
+                p.table, p.measurement, p.coding, p.data, p.responses, engine, histogram=histogram, **options
+            )
         else:
             from jaxlatent.inference.amortized_fit import fit_amortized
             from jaxlatent.inference.amortized_run import Streamed
@@ -180,13 +189,17 @@ class IRT:
     def _engine(self, engine: Any) -> MarginalML | AmortizedVI:
         """The engine asked for; None is MarginalML where latent variables are normal."""
         if engine is None:
-            engine = MarginalML() if is_normal(self.latent) else AmortizedVI()
+            quadrature = is_normal(self.latent) or isinstance(self.latent, Histogram)
+            engine = MarginalML() if quadrature else AmortizedVI()
         if not isinstance(engine, MarginalML | AmortizedVI):
             raise ValueError(
                 f"Expected MarginalML(...) or AmortizedVI(...) as the engine of an item response model; got {engine!r}."
             )
-        if isinstance(engine, MarginalML):
+        histogram = isinstance(self.latent, Histogram)
+        if isinstance(engine, MarginalML) and not histogram:
             _check_normal(self.latent)
+        if isinstance(engine, AmortizedVI) and histogram:
+            raise ValueError("An empirical histogram is estimated by MarginalML: use it, or latent=jl.latent.Flow().")
         return engine
 
     def _prepare(self, data: Any, group: str | None, weights: str | None, *, listwise: bool = False) -> Prepared:
@@ -252,6 +265,8 @@ class IRT:
         """The model with its data: .model (LatentVariableModel), .responses and .arrays, for inference elsewhere."""
         from jaxlatent.bound import bind_items
 
+        if isinstance(self.latent, Histogram):
+            raise ValueError("An empirical histogram has no density to bind: leave latent out.")
         return bind_items(self, self._prepare(data, group, None, listwise=missing == "listwise"))
 
 
@@ -516,9 +531,11 @@ def fit_irt_batch(model: IRT, stacked: Any, engine: Any = None) -> Any:
     engine = MarginalML() if engine is None else engine
     if not isinstance(engine, MarginalML):
         raise ValueError(f"Expected MarginalML(...) as the engine of an item response model; got {engine!r}.")
-    _check_normal(model.latent)
     if engine.starts > 1:
         raise ValueError("fit_batch starts once for every data set: expected MarginalML(starts=1).")
+    if isinstance(model.latent, Histogram):
+        raise ValueError("fit_batch takes normal latent variables: leave latent out.")
+    _check_normal(model.latent)
     if model.covariates:
         raise ValueError("fit_batch takes item response models without covariates.")
     if is_named(stacked) or isinstance(stacked, str):

@@ -21,6 +21,7 @@ from jaxlatent.inference.importance import LogLikelihoodEstimate
 from jaxlatent.inference.item_data import ItemData, ItemRows
 from jaxlatent.inference.marginal_fit import ItemFitted
 from jaxlatent.inference.settings import MarginalML
+from jaxlatent.integration.histogram import EmpiricalHistogram
 from jaxlatent.numerics.rotation import Rotation, rotate
 from jaxlatent.results import item_tables as tables
 from jaxlatent.results.item_scores import METHODS, mode_scores, posterior_moments
@@ -154,6 +155,18 @@ class ItemResponseFit:
         if not self._fitted.table.covariates:
             raise ValueError("This model has no covariates.")
         return tables.matrix_frame(self._shown, "covariate_effects")
+
+    @property
+    def histogram(self) -> pd.DataFrame:
+        """Nodes and weights of the empirical histogram, of a fit with one."""
+        import pandas as pd
+
+        if not isinstance(self._fitted.rule, EmpiricalHistogram):
+            raise ValueError(
+                "This fit has normal latent variables: IRT(..., latent='empirical_histogram') has weights."
+            )
+        nodes, weights = self._fitted.rule.arrays()
+        return pd.DataFrame({"node": nodes, "weight": weights})
 
     def irt_parameters(self) -> pd.DataFrame:
         """discrimination, difficulty, guessing, upper, each with its standard error."""

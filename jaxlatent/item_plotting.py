@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from jaxlatent.integration.histogram import EmpiricalHistogram
 from jaxlatent.plots import information_plots, item_plots, person_plots
 from jaxlatent.plots.item_plots import ItemTrace, Kind
 from jaxlatent.plots.parameter_plots import factor_scores, parameters
@@ -228,7 +229,10 @@ class ItemPlots:
         return ItemTrace(tuple(f"{v:g}" for v in values), found.probabilities[:, j, : len(values)], expected, ordered)
 
     def _density(self, x: np.ndarray, factor: int, group: int) -> np.ndarray:
-        """Density [point] of a factor in a group: normal, or over the covariates of its persons."""
+        """Density [point] of a factor in a group: normal, over the covariates of its persons, or a histogram."""
+        if isinstance(self._fitted.rule, EmpiricalHistogram):
+            nodes, weights = self._fitted.rule.arrays()
+            return np.interp(x, nodes, weights / (nodes[1] - nodes[0]), left=0.0, right=0.0)
         means = curves.person_means(self._params, self._covariates(group), group)[:, factor]
         variance = curves.latent_moments(self._params, group)[1][factor, factor]
         return curves.mean_density(x, means, np.full(len(means), np.sqrt(variance)))

@@ -16,13 +16,16 @@ from jaxlatent.inference.priors import Priors
 from jaxlatent.inference.settings import MarginalML
 from jaxlatent.integration.adaptive import AdaptiveGaussHermite, ImportanceSampling, Laplace, QuasiMonteCarlo
 from jaxlatent.integration.gauss_hermite import GaussHermite
+from jaxlatent.integration.histogram import EmpiricalHistogram
 from jaxlatent.irt import IRT, assemble
 from jaxlatent.irt_fit import ItemResponseFit
+from jaxlatent.latent.histogram import Histogram
 from jaxlatent.spec.item_table import item_layout
 
 KIND = "jaxlatent item response fit"
 RULES = {
-    rule.__name__: rule for rule in (AdaptiveGaussHermite, GaussHermite, ImportanceSampling, Laplace, QuasiMonteCarlo)
+    rule.__name__: rule
+    for rule in (AdaptiveGaussHermite, EmpiricalHistogram, GaussHermite, ImportanceSampling, Laplace, QuasiMonteCarlo)
 }
 STATISTICS = ("value", "decrement", "information", "cross", "gradient", "log_prior")
 
@@ -66,6 +69,7 @@ def item_manifest(fit: ItemResponseFit) -> dict[str, Any]:
         "constraints": None if spec.constraints is None else [np.asarray(part).tolist() for part in spec.constraints],
         "priors": sorted(spec.priors),
         "rotation": spec.rotation,
+        "histogram": asdict(spec.latent) if isinstance(spec.latent, Histogram) else None,
         "turned": None if rotation is None else rotation.settings.name,
         "anchors": list(f.anchors),
         "names": list(f.coding.names),
@@ -115,9 +119,11 @@ def item_fit_of(manifest: dict[str, Any], arrays: dict[str, np.ndarray], objects
     if isinstance(factors, dict):
         factors = pd.DataFrame(factors["q"], factors["rows"], factors["columns"])
     constraints = None if m["constraints"] is None else tuple(np.asarray(part) for part in m["constraints"])
+    histogram = m.get("histogram")
     spec = IRT(
         _types(m["item_type"], objects), factors, covariates=m["covariates"], group_equal=m["group_equal"],
         fixed=m["fixed"], constraints=constraints, rotation=m["rotation"],
+        latent=Histogram(**histogram) if histogram else None,
     )  # fmt: skip
     coding = Coding(tuple(m["names"]), tuple(None if v is None else tuple(v) for v in m["values"]))
     table, measurement = assemble(spec, coding, tuple(m["groups"]), m["anchors"])
@@ -128,7 +134,8 @@ def item_fit_of(manifest: dict[str, Any], arrays: dict[str, np.ndarray], objects
         raise ValueError(f"the array 'free' has shape {arrays['free'].shape} where the model needs ({q},)")
     vcov = arrays.get("vcov", np.full((q, q), np.nan))
     estimate = Estimate(arrays["free"], vcov, m["log_likelihood"], m["code"], m["steps"], statistics)
-    rule = RULES[m["rule"]["class"]](**{k: v for k, v in m["rule"].items() if k != "class"})
+    options: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in m["rule"].items() if k != "class"}
+    rule = RULES[m["rule"]["class"]](**options)
     responses, data = None, ItemData(np.zeros((0, len(coding.names)), np.int8), np.zeros(0, np.int32), None, None)
     if "y" in arrays:
         responses = Responses(

@@ -16,6 +16,7 @@ from jaxlatent.diagnostics.limited_information import GroupFit
 from jaxlatent.diagnostics.sum_scores import eap_sum_scores, sum_score_table
 from jaxlatent.inference.marginal_fit import GRID_NODES, ItemFitted
 from jaxlatent.integration.gauss_hermite import grid
+from jaxlatent.integration.histogram import EmpiricalHistogram
 from jaxlatent.integration.standard_points import equal_weights
 from jaxlatent.measurement.measurement import Measurement
 from jaxlatent.models.latent_prior import features, prior_vector
@@ -164,10 +165,13 @@ class ItemDiagnosis:
 
     @cached_property
     def nodes(self) -> list[Nodes]:
-        """Nodes of every group: Gauss-Hermite for up to three factors, else Sobol points; with covariates weighted by
-        the mean of the persons' densities.
+        """Nodes of every group: those of a histogram, Gauss-Hermite for up to three factors, else Sobol points; with
+        covariates weighted by the mean of the persons' densities.
         """
         d = len(self.fitted.table.factors)
+        if isinstance(self.fitted.rule, EmpiricalHistogram):
+            nodes, weights = self.fitted.rule.arrays()
+            return [Nodes(nodes[:, None], weights)]
         if d in GRID_NODES:
             z, log_w = grid(GRID_NODES[d], d)
         else:

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxlatent.inference.latent_draws import draw_latent
 from jaxlatent.inference.marginal_fit import ItemData, ItemFitted, problem_of
 from jaxlatent.models.latent_prior import moments
 from jaxlatent.models.marginal import person_scores
@@ -94,8 +95,6 @@ def simulated_answers(fitted: ItemFitted, group: np.ndarray, covariates: np.ndar
         x = np.empty((n, d))
         for g in range(fitted.table.n_groups):
             at = group == g
-            size, vectors = np.linalg.eigh(cov[g])
-            root = vectors * np.sqrt(np.maximum(size, 0))
-            x[at] = design[at] @ m[g].T + rng.standard_normal((int(at.sum()), d)) @ root.T
+            x[at] = draw_latent(fitted, m[g], cov[g], design[at], rng)
         drawn = fitted.measurement.sample(jax.random.key(key), params, jnp.asarray(x), jnp.asarray(group))
         return np.asarray(drawn, float)

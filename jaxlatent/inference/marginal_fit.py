@@ -19,6 +19,7 @@ from jaxlatent.data.long_arrays import LongResponses
 from jaxlatent.data.responses import Responses
 from jaxlatent.inference.amortized_settings import AmortizedVI
 from jaxlatent.inference.estimate import Estimate
+from jaxlatent.inference.histogram import check_histogram, fit_histogram, normal_histogram
 from jaxlatent.inference.item_data import ItemData, ItemRows, LongItemData
 from jaxlatent.inference.marginal_engine import (
     Marginal,
@@ -34,6 +35,7 @@ from jaxlatent.inference.settings import MarginalML
 from jaxlatent.inference.starts import best_of
 from jaxlatent.integration.adaptive import AdaptiveGaussHermite, ImportanceSampling, Laplace
 from jaxlatent.integration.gauss_hermite import GaussHermite
+from jaxlatent.latent.histogram import Histogram
 from jaxlatent.measurement.measurement import Measurement
 from jaxlatent.models.points import Form, Points, Problem
 from jaxlatent.models.slots import slots_of
@@ -227,12 +229,19 @@ def fit_items(
     progress: bool | None = None,
     start: np.ndarray | None = None,
     anchors: Sequence[int] = (),
+    histogram: Histogram | None = None,
 ) -> ItemFitted:
-    """Maximum marginal likelihood (the posterior mode where there are priors)."""
+    """Maximum marginal likelihood (the posterior mode where there are priors), with an empirical histogram if given."""
     priors = priors or Priors()
     layout = item_layout(table)
     split = reduction_of(layout)
-    rule, why = choose_rule(engine, len(table.factors), split)
+    if histogram is None:
+        rule, why = choose_rule(engine, len(table.factors), split)
+    else:
+        check_histogram(table)
+        if engine.integration is not None:
+            raise ValueError("An empirical histogram brings its own nodes: leave integration out.")
+        rule, why = normal_histogram(histogram), "the histogram is the distribution of the factor"
     form = form_of(measurement, coding, rule, split)
     used, _ = pattern_data(data)
     if start is None:
@@ -253,6 +262,9 @@ def fit_items(
             notes = (*notes, said)
         else:
             estimate = jax.tree.map(np.asarray, solve(solver, whole, progress))
+        if histogram is not None:
+            estimate, rule, said = fit_histogram(solver, whole, estimate, histogram)
+            notes = (*notes, said)
     return ItemFitted(
         table, replace(layout, start=start), measurement, coding, data, responses, engine, rule, why, priors, estimate,
         float(estimate.log_likelihood), tuple(notes), key, tuple(anchors), None,

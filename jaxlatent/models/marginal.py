@@ -93,3 +93,14 @@ def person_moments(form: Form, problem: Problem, free: jax.Array, modes: jax.Arr
         return PersonMoments(found.log_marginal, mean, cov, mode)
 
     return lax.map(one, inputs_of(form, problem, modes))
+
+
+def point_counts(form: Form, problem: Problem, free: jax.Array, modes: jax.Array) -> jax.Array:
+    """Expected number of persons at every shared point, with their weights [point]."""
+    here = setting(form, problem, free, modes.dtype)
+
+    def one(each: Inputs) -> jax.Array:
+        found = posterior_of(form, problem, here, each, 0)
+        return jnp.where(found.chunk.weight > 0, found.chunk.weight, 0) @ found.posterior.weight
+
+    return lax.map(one, inputs_of(form, problem, modes)).sum(0)

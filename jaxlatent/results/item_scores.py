@@ -14,6 +14,7 @@ from jaxlatent.inference.item_data import ItemRows
 from jaxlatent.inference.item_model import is_normal
 from jaxlatent.inference.marginal_fit import ItemFitted, form_of, pattern_data, problem_of
 from jaxlatent.integration.gauss_hermite import GaussHermite
+from jaxlatent.integration.histogram import EmpiricalHistogram
 from jaxlatent.models.marginal import PersonMoments, person_moments
 from jaxlatent.models.persons import inputs_of, located, setting
 from jaxlatent.models.points import Form, Problem
@@ -124,6 +125,8 @@ def mode_scores(fitted: ItemFitted, data: ItemRows, kind: str) -> tuple[np.ndarr
 
     Maximum likelihood scores of patterns without a finite one are -inf or inf, with error nan.
     """
+    if kind == "map" and isinstance(fitted.rule, EmpiricalHistogram):
+        raise ValueError("An empirical histogram has no mode between its nodes: use method 'eap', 'ml' or 'wle'.")
     used, inverse = pattern_data(replace(data, weight=None))
     form = form_of(fitted.measurement, fitted.coding, GaussHermite(1))
     with jax.enable_x64(True):

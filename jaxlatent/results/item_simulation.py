@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxlatent.inference.latent_draws import draw_latent
 from jaxlatent.inference.marginal_fit import ItemFitted
 from jaxlatent.models.latent_prior import moments
 
@@ -42,8 +43,7 @@ def draw(fitted: ItemFitted, g: int, n: int, key: int) -> np.ndarray:
     with jax.enable_x64(True):
         params = {name: jnp.asarray(value[g : g + 1]) for name, value in fitted.params.items()}
         mean, cov = (np.asarray(a[0]) for a in moments(params))
-        root = np.linalg.cholesky(cov)
-        x = jnp.asarray(mean[:, 0] + rng.standard_normal((n, len(root))) @ root.T)
+        x = jnp.asarray(draw_latent(fitted, mean, cov, np.ones((n, 1)), rng))
         seed = jax.random.fold_in(jax.random.key(key), g)
         group = jnp.zeros(n, jnp.int32)
         return np.asarray(fitted.measurement.sample(seed, params, x, group))

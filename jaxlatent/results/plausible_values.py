@@ -13,6 +13,7 @@ import numpy as np
 from jaxlatent.inference.item_data import ItemData, ItemRows
 from jaxlatent.inference.marginal_fit import ItemFitted, form_of, problem_of
 from jaxlatent.integration.gauss_hermite import GaussHermite
+from jaxlatent.integration.histogram import EmpiricalHistogram
 from jaxlatent.models.latent_prior import log_prior
 from jaxlatent.models.persons import inputs_of, located, setting
 from jaxlatent.models.points import Form, Problem
@@ -57,16 +58,19 @@ def plausible_values(fitted: ItemFitted, data: ItemRows, n: int, key: int) -> np
     rule = GaussHermite(1)
     form = form_of(fitted.measurement, fitted.coding, rule)
     out = np.empty((persons, n, d))
+    histogram = fitted.rule.arrays() if isinstance(fitted.rule, EmpiricalHistogram) else None
+    if histogram is not None:
+        size = len(histogram[0])
     width = max(1, CELLS // (size * max(data.shape[1], 1)))
     chunk = min(width, 64)
     step = max(chunk, (width // chunk) * chunk)
     for start in range(0, persons, step):
         rows = np.arange(start, min(start + step, persons))
         filled = np.concatenate([rows, np.repeat(rows[-1:], step - len(rows))])  # one shape for all
-        z = rng.standard_normal((len(rows), size, d)) / np.sqrt(rng.chisquare(DEGREES, (len(rows), size, 1)) / DEGREES)
-        root, log_det = _roots(cov[rows])
-        x = mean[rows, None] + np.einsum("pcd,ped->pce", z, root)
-        log_q = -(DEGREES + d) / 2 * np.log1p((z**2).sum(-1) / DEGREES) - log_det[:, None]
+        if histogram is None:
+            x, log_q = _proposed(mean[rows], cov[rows], size, rng)
+        else:
+            x, log_q = _nodes(*histogram, len(rows))
         part = ItemData(
             data.codes[filled], data.group[filled], None, None if data.covariates is None else data.covariates[filled]
         )
@@ -81,6 +85,23 @@ def plausible_values(fitted: ItemFitted, data: ItemRows, n: int, key: int) -> np
             log_p = np.asarray(found).reshape(-1, size)[places[: len(rows)]]
         out[rows] = _resampled(x, log_p - log_q, n, rng)
     return out
+
+
+def _proposed(mean: np.ndarray, cov: np.ndarray, size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Candidates x [person, candidate, D] from a t distribution, and their log-densities but for a constant."""
+    persons, d = mean.shape
+    z = rng.standard_normal((persons, size, d)) / np.sqrt(rng.chisquare(DEGREES, (persons, size, 1)) / DEGREES)
+    root, log_det = _roots(cov)
+    log_q = -(DEGREES + d) / 2 * np.log1p((z**2).sum(-1) / DEGREES) - log_det[:, None]
+    return mean[:, None] + np.einsum("pcd,ped->pce", z, root), log_q
+
+
+def _nodes(nodes: np.ndarray, weights: np.ndarray, persons: int) -> tuple[np.ndarray, np.ndarray]:
+    """The nodes of a histogram for every person, and log phi(x) - log w: what turns a normal posterior into its own."""
+    with np.errstate(divide="ignore"):
+        log_q = -(nodes**2) / 2 - np.log(weights)
+    x = np.broadcast_to(nodes[None, :, None], (persons, len(nodes), 1))
+    return x, np.broadcast_to(log_q, (persons, len(nodes)))
 
 
 def _roots(cov: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
