@@ -55,7 +55,7 @@ def _limited_information(diagnosis: ItemDiagnosis) -> dict[str, float]:
     keys = [f"{test}{index}" for test in ("m2", "c2") for index in INDICES] + ["srmsr"]
     if not diagnosis.categorical.all() or diagnosis.has_covariates or not diagnosis.enough_complete:
         return dict.fromkeys(keys, math.nan)
-    if diagnosis.too_many_moments:
+    if diagnosis.too_many_moments or not diagnosis.is_normal:
         parts = [diagnosis.group_part(g) for g in range(diagnosis.fitted.table.n_groups)]
         return dict.fromkeys(keys, math.nan) | {"srmsr": srmsr(parts)}
     fits = diagnosis.group_fits()
