@@ -27,6 +27,7 @@ from jaxlatent.inference.importance import (
     information,
     person_posteriors,
     poorly_approximated,
+    resampled,
     total,
 )
 from jaxlatent.inference.item_data import ItemData, ItemRows
@@ -43,6 +44,7 @@ from jaxlatent.spec.item_table import ItemTable, item_layout
 from jaxlatent.spec.two_tier import reduction_of
 
 DRAWS = 200  # of each person, for scores and log-likelihoods
+MORE = 16  # draws from the guide for each of the posterior
 INFORMATION_DRAWS = 50
 POLISHING = 64  # points of each person while steps are second-order, where there are too many factors for a grid
 ROUGH_STEPS = 600  # of training, where polishing follows
@@ -66,6 +68,13 @@ class Trained:
             arrays = double_arrays(data)
             params = self.params(free)
             return person_posteriors(self.model, params, self.guide, self.guide_params, arrays, n_draws, self.key)
+
+    def draws(self, free: np.ndarray, data: ItemRows, n: int, key: int) -> np.ndarray:
+        """n draws of every person from the posterior [person, draw, D], out of MORE times as many from the guide."""
+        with jax.enable_x64(True):
+            arrays, params = double_arrays(data), self.params(free)
+            many = max(DRAWS, MORE * n)
+            return resampled(self.model, params, self.guide, self.guide_params, arrays, many, n, key)
 
     def params(self, free: np.ndarray) -> dict[str, Any]:
         """Named matrices [group, ...] and networks (host)."""

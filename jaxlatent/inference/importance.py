@@ -121,6 +121,33 @@ def person_posteriors(
     return PersonPosterior(*(np.asarray(a).reshape(-1, *a.shape[2:])[:n] for a in found))
 
 
+@partial(jax.jit, static_argnums=(0, 1))
+def _resampled(
+    n_draws: int, n: int, proposal: Proposal, model: LatentVariableModel, params: Params, guide: Any, rows: Rows,
+    key: jax.Array,
+) -> jax.Array:  # fmt: skip
+    def one(given: tuple[Rows, jax.Array]) -> jax.Array:
+        each, own = given
+        ours, theirs = jax.random.split(own)
+        q = proposal.distribution(guide, each.arrays, each.rows)
+        x = q.sample(ours, (n_draws,))
+        log_w = log_weights(model, params, each.arrays, q, x)
+        chosen = jax.random.categorical(theirs, log_w, axis=0, shape=(n, log_w.shape[1]))
+        return jnp.swapaxes(jnp.take_along_axis(x, chosen[..., None], 0), 0, 1)
+
+    return jax.lax.map(one, (rows, jax.random.split(key, rows.rows.shape[0])))
+
+
+def resampled(
+    model: LatentVariableModel, params: Params, proposal: Proposal, guide: Any, arrays: Arrays, n_draws: int, n: int,
+    key: int,
+) -> np.ndarray:  # fmt: skip
+    """n draws of every person [person, draw, D] from the posterior: draws from the proposal, taken by their weights."""
+    rows = rows_of(arrays, n_draws)
+    found = _resampled(n_draws, n, *fresh((proposal, model, params, guide, rows)), jax.random.key(key))
+    return np.asarray(found).reshape(-1, *found.shape[2:])[: arrays.n_persons]
+
+
 def total(found: PersonPosterior, weight: np.ndarray, n_draws: int) -> LogLikelihoodEstimate:
     """The log-likelihood of all persons with its Monte Carlo standard error (delta method)."""
     weight = np.asarray(weight, float)
