@@ -143,11 +143,7 @@ class IRT:
         for name, value in (("cluster", cluster), ("checkpoint", checkpoint)):
             if value is not None:
                 raise ValueError(f"The option {name} is not in this version for {engine.name}: leave it out.")
-        if isinstance(data, ScannedResponses) and isinstance(engine, MarginalML):
-            raise ValueError(
-                "MarginalML goes through all answers at every step and holds them in memory: pass"
-                " pandas.read_parquet(path), or use AmortizedVI()."
-            )
+        _check_held(data, engine.name)
         if missing not in (None, "fiml", "listwise"):
             raise ValueError(f"Expected missing to be None, 'fiml' or 'listwise'; got {missing!r}.")
         if isinstance(key, bool) or not isinstance(key, int | np.integer) or key < 0:
@@ -248,6 +244,7 @@ class IRT:
         """The model with its data: .model (LatentVariableModel), .responses and .arrays, for inference elsewhere."""
         from jaxlatent.bound import bind_items
 
+        _check_held(data, "A bound model")
         return bind_items(self, self._prepare(data, group, None, listwise=missing == "listwise"))
 
 
@@ -315,6 +312,11 @@ def type_of(spec: IRT, name: str) -> tuple[str, ItemType]:
         family = given
         return type(family).__name__, ItemType(lambda n_categories: family)
     return given, ITEM_TYPES[given]
+
+
+def _check_held(data: Any, what: str) -> None:
+    if isinstance(data, ScannedResponses):
+        raise ValueError(f"{what} holds all answers in memory: pass pandas.read_parquet(path) not a scanned file.")
 
 
 def _check_types(given: Any) -> None:
