@@ -150,11 +150,8 @@ class IRT:
             raise ValueError(f"The option cluster is not in this version for {engine.name}: leave it out.")
         if checkpoint is not None and isinstance(engine, MarginalML):
             raise ValueError("MarginalML takes no checkpoint: leave it out, or use AmortizedVI().")
-        if isinstance(data, ScannedResponses) and isinstance(engine, MarginalML):
-            raise ValueError(
-                "MarginalML goes through all answers at every step and holds them in memory: pass"
-                " pandas.read_parquet(path), or use AmortizedVI()."
-            )
+        if isinstance(engine, MarginalML):
+            _check_held(data, engine.name)
         if missing not in (None, "fiml", "listwise"):
             raise ValueError(f"Expected missing to be None, 'fiml' or 'listwise'; got {missing!r}.")
         if isinstance(key, bool) or not isinstance(key, int | np.integer) or key < 0:
@@ -267,6 +264,7 @@ class IRT:
 
         if isinstance(self.latent, Histogram):
             raise ValueError("An empirical histogram has no density to bind: leave latent out.")
+        _check_held(data, "A bound model")
         return bind_items(self, self._prepare(data, group, None, listwise=missing == "listwise"))
 
 
@@ -334,6 +332,13 @@ def type_of(spec: IRT, name: str) -> tuple[str, ItemType]:
         family = given
         return type(family).__name__, ItemType(lambda n_categories: family)
     return given, ITEM_TYPES[given]
+
+
+def _check_held(data: Any, what: str) -> None:
+    if isinstance(data, ScannedResponses):
+        raise ValueError(
+            f"{what} holds all answers in memory: pass pandas.read_parquet(path), or fit with AmortizedVI()."
+        )
 
 
 def _check_types(given: Any) -> None:

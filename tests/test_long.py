@@ -186,5 +186,18 @@ def test_a_scanned_file_gives_the_starting_values_of_the_frame(tmp_path):
     assert read.coding == held.coding and read.notes == held.notes
     pd.testing.assert_frame_equal(read.table.to_frame(), held.table.to_frame(), rtol=1e-12)
     np.testing.assert_array_equal(read.data.codes, held.data.codes)
-    with pytest.raises(ValueError, match=r"pandas\.read_parquet"):
-        model.fit(scanned)
+    for what in (model.fit, model.bind, lambda data: model.fit(data, jl.AmortizedVI())):
+        with pytest.raises(ValueError, match=r"pandas\.read_parquet"):
+            what(scanned)
+
+
+def test_labels_may_be_texts_numbers_or_both():
+    who, what = ["b", "b", "a", "c", "a", "c"], [2, 10, 2, 2, 10, 10]
+    frame = pd.DataFrame({"who": who, "what": what, "answer": [0, 1, 1, 0, 0, 1.0]})
+    texts, long = both(frame)
+    assert texts.names == long.names == ("2", "10") and list(texts.index) == list(long.index) == ["a", "b", "c"]
+    np.testing.assert_array_equal(texts.y, [[1, 0], [0, 1], [0, 1]])
+    with pytest.raises(ValueError, match="'who' is missing in 1 row"):
+        jl.Responses.from_long(frame.assign(who=["b", None, "a", "c", "a", "c"]), **NAMES)
+    with pytest.raises(ValueError, match="'what' is missing in 1 row"):
+        jl.Responses.from_long(frame.assign(what=[2, np.nan, 2, 2, 10, 10]), **NAMES)

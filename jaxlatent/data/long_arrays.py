@@ -28,10 +28,13 @@ class LongArrays:
     @staticmethod
     def of(person: np.ndarray, item: np.ndarray, y: np.ndarray, n_persons: int, n_items: int) -> LongArrays:
         """Triples [answer] in any order, none missing and none twice."""
-        order = np.lexsort((item, person))
         offsets = np.zeros(n_persons + 1, np.int64)
         np.cumsum(np.bincount(person, minlength=n_persons), out=offsets[1:])
-        return LongArrays(offsets, item[order].astype(np.int32), y[order], n_items)
+        cell = person.astype(np.int64) * n_items + item
+        if not (cell[1:] > cell[:-1]).all():
+            order = np.argsort(cell)
+            item, y = item[order], y[order]
+        return LongArrays(offsets, item.astype(np.int32), y, n_items)
 
     @property
     def n_persons(self) -> int:
@@ -105,6 +108,8 @@ class LongResponses:
 
     def select(self, names: tuple[str, ...]) -> LongResponses:
         """Some items, by name, without the persons who answered none of them."""
+        if names == self.names:
+            return self
         at = np.array([self.names.index(name) for name in names])
         chosen = replace(self, arrays=self.arrays.select(at), names=names)
         return chosen.drop_empty_rows().check_columns()

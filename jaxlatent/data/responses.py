@@ -95,21 +95,22 @@ class Responses:
         for role, name, column in zip(("person", "item"), (person, item), columns, strict=True):
             _check_present(column, role, name)
         values = numeric_matrix(data, [response])[:, 0]
-        (people, rows), (items, at) = (np.unique(column, return_inverse=True) for column in columns)
+        (people, rows), (items, at) = (_places(column) for column in columns)
         cells = rows.astype(np.int64) * len(items) + at
-        order = np.sort(cells)
-        twice = order[1:][order[1:] == order[:-1]]
+        order = np.argsort(cells)
+        cells = cells[order]
+        twice = cells[1:][cells[1:] == cells[:-1]]
         if len(twice):
             who, what = divmod(int(twice[0]), len(items))
             raise ValueError(
                 f"The person {people.tolist()[who]!r} answered the item {items.tolist()[what]!r} more than once: keep"
                 " one answer."
             )
-        kept = ~np.isnan(values)
+        kept = order[~np.isnan(values[order])]
         arrays = LongArrays.of(rows[kept], at[kept], values[kept], len(people), len(items))
         long = LongResponses(arrays, tuple(str(name) for name in items), people).drop_empty_rows().check_columns()
         size = len(people) * len(items)
-        wasteful = size > DENSE_CELLS and kept.sum() < size * DENSE_SHARE
+        wasteful = size > DENSE_CELLS and len(kept) < size * DENSE_SHARE
         return long if dense is False or (dense is None and wasteful) else long.to_dense()
 
     @staticmethod
@@ -256,6 +257,16 @@ class Responses:
         return self
 
 
+def _places(column: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Labels in order, and every row's place among them; millions of texts are hashed rather than sorted."""
+    if column.dtype.kind != "O" or not all(isinstance(v, str) for v in column):
+        return np.unique(column, return_inverse=True)
+    import pandas as pd
+
+    codes, labels = pd.factorize(column, sort=True)
+    return np.asarray(labels, object), codes
+
+
 def _first(flags: np.ndarray) -> int:
     return int(np.flatnonzero(flags)[0]) + 1
 
@@ -302,7 +313,10 @@ def group_labels(seen: Sequence[Any], n: int, group: str) -> tuple[str, ...]:
 
 
 def _check_present(column: np.ndarray, role: str, name: str) -> None:
-    missing = np.array([is_missing(v) for v in column.tolist()], bool)
+    if column.dtype.kind in "iufb":
+        missing = column != column
+    else:
+        missing = np.array([is_missing(v) for v in column.tolist()], bool)
     if missing.any():
         raise ValueError(
             f"The {role} variable {name!r} is missing in {missing.sum()} row(s), first in row {_first(missing)}:"
