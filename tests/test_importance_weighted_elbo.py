@@ -81,7 +81,8 @@ def at(bound, **own):
 
 @pytest.fixture(scope="module")
 def pair(bound):
-    return jl.numpyro_pair(bound, exact(bound))
+    with jax.enable_x64(True):
+        return jl.numpyro_pair(bound, exact(bound))
 
 
 @pytest.fixture(scope="module")
@@ -426,7 +427,7 @@ def test_other_shapes_are_refused():
         with numpyro.plate("rows", len(y), dim=-1):
             numpyro.sample("z", dist.Normal(numpyro.param("a", 1.0), 1.0))
 
-    refused(model, local, "event")
+    refused(model, local, "broadcast|event")
     refused(model, free, "outside the plate")
     refused(lambda y: numpyro.factor("f", 0.0), lambda y: None, "found none")
     refused(model, elsewhere, "has none of that name in the guide")
