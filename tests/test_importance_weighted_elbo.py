@@ -81,7 +81,8 @@ def at(bound, **own):
 
 @pytest.fixture(scope="module")
 def pair(bound):
-    return jl.numpyro_pair(bound, exact(bound))
+    with jax.enable_x64(True):
+        return jl.numpyro_pair(bound, exact(bound))
 
 
 @pytest.fixture(scope="module")
@@ -272,6 +273,7 @@ def test_priors_of_parameters_count_once(bound, pair, estimator):
         np.testing.assert_allclose(by_b[name], by_a[name] - by_p[name], rtol=1e-6, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_it_runs_in_svi_in_a_scan_and_under_vmap(bound):
     pair = jl.numpyro_pair(bound, jl.guides.Amortized(hidden=(8,)))
     svi = SVI(pair.model, pair.guide, optax.adam(1e-2), jl.ImportanceWeightedELBO(4, "dreg"))
@@ -322,6 +324,7 @@ def test_scores_of_an_untrained_guide_are_the_exact_ones(lsat):
     assert np.corrcoef(found[:, 0], exact_scores[:, 0])[0, 1] > 0.999
 
 
+@pytest.mark.slow
 def test_resampled_draws_have_the_posterior_distribution(lsat):
     """Of one draw out of R by its weights: the Kolmogorov-Smirnov distance from the posterior falls with R."""
     bound, params, _ = lsat
@@ -341,16 +344,17 @@ def test_resampled_draws_have_the_posterior_distribution(lsat):
             ours, theirs = jax.random.split(key)
             x = q.sample(ours, (particles,))
             log_w = log_joint(x) - q.log_prob(x)
-            return x[jax.random.categorical(theirs, log_w[:, 0]), 0, 0]
+            upto = jnp.cumsum(jax.nn.softmax(log_w[:, 0]))
+            return x[jnp.searchsorted(upto, jax.random.uniform(theirs) * upto[-1]), 0, 0]
 
-        x = np.sort(jax.jit(lambda k: jax.lax.map(draw, k, batch_size=2000))(keys(16_000)))
+        x = np.sort(jax.jit(lambda k: jax.lax.map(draw, k, batch_size=1000))(keys(12_000)))
         at_x = np.interp(x, grid, below)
         ranks = np.arange(len(x) + 1) / len(x)
         return max(np.abs(at_x - ranks[1:]).max(), np.abs(at_x - ranks[:-1]).max())
 
     found = [distance(particles) for particles in (1, 10, 1000)]
     assert found[0] > 2 * found[1] > 2 * found[2]
-    assert found[2] < 0.02  # 1.36 / sqrt(16,000) = .011 is Monte Carlo error in 95 %
+    assert found[2] < 0.02  # 1.36 / sqrt(12,000) = .012 is Monte Carlo error in 95 %
 
 
 # ---- bad input ------------------------------------------------------------------------------------------------------
@@ -426,7 +430,7 @@ def test_other_shapes_are_refused():
         with numpyro.plate("rows", len(y), dim=-1):
             numpyro.sample("z", dist.Normal(numpyro.param("a", 1.0), 1.0))
 
-    refused(model, local, "event")
+    refused(model, local, "broadcast|event")
     refused(model, free, "outside the plate")
     refused(lambda y: numpyro.factor("f", 0.0), lambda y: None, "found none")
     refused(model, elsewhere, "has none of that name in the guide")

@@ -261,6 +261,7 @@ def test_parameters_and_observations_in_a_model_of_ones_own():
     assert set(np.unique(drawn)) == {0.0, 1.0}
 
 
+@pytest.mark.slow
 def test_nuts_finds_what_marginal_maximum_likelihood_finds():
     """The example of the documentation; posterior means of a thousand persons within a posterior sd of the maximum."""
     data = jl.datasets.load("lsat7")

@@ -38,7 +38,7 @@ def item_fit_measures(diagnosis: ItemDiagnosis) -> dict[str, float]:
 def _full_information(diagnosis: ItemDiagnosis) -> dict[str, float]:
     names = ("g2", "g2_df", "g2_pvalue", "g2_rmsea")
     f = diagnosis.fitted
-    if not diagnosis.categorical.all() or diagnosis.has_covariates:
+    if not diagnosis.categorical.all() or diagnosis.has_covariates or not f.data.n_persons:
         return dict.fromkeys(names, math.nan)
     patterns = math.prod(f.coding.n_categories)
     df = sum(patterns - 1 for _ in f.table.groups) - f.n_parameters

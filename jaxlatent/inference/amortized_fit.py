@@ -62,19 +62,23 @@ class Trained:
     undone: int
     key: int
 
-    def posteriors(self, free: np.ndarray, data: ItemRows, n_draws: int = DRAWS) -> PersonPosterior:
-        """Every person's posterior by n_draws from the guide, in float64."""
+    def posteriors(
+        self, free: np.ndarray, data: ItemRows, n_draws: int = DRAWS, *, known: bool = False
+    ) -> PersonPosterior:
+        """Every person's posterior by n_draws from the guide, in float64; known: they are the persons of the fit."""
         with jax.enable_x64(True):
             arrays = double_arrays(data)
             params = self.params(free)
-            return person_posteriors(self.model, params, self.guide, self.guide_params, arrays, n_draws, self.key)
+            return person_posteriors(
+                self.model, params, self.guide, self.guide_params, arrays, n_draws, self.key, known=known
+            )
 
-    def draws(self, free: np.ndarray, data: ItemRows, n: int, key: int) -> np.ndarray:
+    def draws(self, free: np.ndarray, data: ItemRows, n: int, key: int, *, known: bool = False) -> np.ndarray:
         """n draws of every person from the posterior [person, draw, D], out of MORE times as many from the guide."""
         with jax.enable_x64(True):
             arrays, params = double_arrays(data), self.params(free)
             many = max(DRAWS, MORE * n)
-            return resampled(self.model, params, self.guide, self.guide_params, arrays, many, n, key)
+            return resampled(self.model, params, self.guide, self.guide_params, arrays, many, n, key, known=known)
 
     def params(self, free: np.ndarray) -> dict[str, Any]:
         """Named matrices [group, ...] and networks (host)."""
@@ -233,4 +237,4 @@ def log_likelihood_estimate(fitted: ItemFitted, n_draws: int = 1000) -> LogLikel
     if fitted.amortized is None:
         raise ValueError("log_likelihood_estimate is for sampled log-likelihoods: fit with AmortizedVI().")
     weight = np.ones(fitted.data.n_persons) if fitted.data.weight is None else fitted.data.weight
-    return total(fitted.amortized.posteriors(fitted.free, fitted.data, n_draws), weight, n_draws)
+    return total(fitted.amortized.posteriors(fitted.free, fitted.data, n_draws, known=True), weight, n_draws)

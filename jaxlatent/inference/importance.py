@@ -88,14 +88,17 @@ def fresh(tree: Any) -> Any:
     return jax.tree.map(lambda a: jnp.asarray(np.array(a)), tree)
 
 
-def rows_of(arrays: Arrays, n_draws: int, most: int = DRAWS_AT_ONCE) -> Rows:
-    """Persons in chunks of one size, so that a chunk has at most so many draws (host)."""
+def rows_of(arrays: Arrays, n_draws: int, most: int = DRAWS_AT_ONCE, *, known: bool = True) -> Rows:
+    """Persons in chunks of one size, so that a chunk has at most so many draws (host).
+
+    known: they are the persons of the fit; others have the number -1, and guides have nothing of their own for them.
+    """
     n = arrays.n_persons
     size = min(max(most // n_draws, 1), 1 << max(n - 1, 1).bit_length())
     count = -(-n // size)
     order = np.r_[np.arange(n), np.zeros(count * size - n, int)]
     split = lambda a: np.asarray(a)[order].reshape(count, size, *np.shape(a)[1:])  # noqa: E731
-    return Rows(jax.tree.map(split, arrays), order.reshape(count, size).astype(np.int32))
+    return Rows(jax.tree.map(split, arrays), (order if known else order * 0 - 1).reshape(count, size).astype(np.int32))
 
 
 @partial(jax.jit, static_argnums=0)
@@ -112,10 +115,11 @@ def _posteriors(
 
 
 def person_posteriors(
-    model: LatentVariableModel, params: Params, proposal: Proposal, guide: Any, arrays: Arrays, n_draws: int, key: int
-) -> PersonPosterior:
+    model: LatentVariableModel, params: Params, proposal: Proposal, guide: Any, arrays: Arrays, n_draws: int, key: int,
+    *, known: bool = True,
+) -> PersonPosterior:  # fmt: skip
     """Every person's posterior in NumPy arrays [person, ...], by n_draws from the proposal."""
-    rows = rows_of(arrays, n_draws)
+    rows = rows_of(arrays, n_draws, known=known)
     found = _posteriors(n_draws, *fresh((proposal, model, params, guide, rows)), jax.random.key(key))
     n = arrays.n_persons
     return PersonPosterior(*(np.asarray(a).reshape(-1, *a.shape[2:])[:n] for a in found))
@@ -140,10 +144,10 @@ def _resampled(
 
 def resampled(
     model: LatentVariableModel, params: Params, proposal: Proposal, guide: Any, arrays: Arrays, n_draws: int, n: int,
-    key: int,
+    key: int, *, known: bool = True,
 ) -> np.ndarray:  # fmt: skip
     """n draws of every person [person, draw, D] from the posterior: draws from the proposal, taken by their weights."""
-    rows = rows_of(arrays, n_draws)
+    rows = rows_of(arrays, n_draws, known=known)
     found = _resampled(n_draws, n, *fresh((proposal, model, params, guide, rows)), jax.random.key(key))
     return np.asarray(found).reshape(-1, *found.shape[2:])[: arrays.n_persons]
 

@@ -36,7 +36,7 @@ def _moments(form: Form, problem: Problem, free: jax.Array, modes: jax.Array) ->
 def posterior_moments(fitted: ItemFitted, data: ItemRows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """log p(y_i) [person], posterior means [person, D] and covariances [person, D, D] by the rule of the fit."""
     if not is_normal(fitted.latent):
-        found = fitted.amortized.posteriors(fitted.free, data)
+        found = fitted.amortized.posteriors(fitted.free, data, known=data is fitted.data)
         return found.log_marginal, found.mean, found.cov
     used, inverse = pattern_data(replace(data, weight=None))
     form = fitted.form

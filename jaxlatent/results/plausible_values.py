@@ -54,7 +54,7 @@ def plausible_values(fitted: ItemFitted, data: ItemRows, n: int, key: int) -> np
     candidates from the guide.
     """
     if not is_normal(fitted.latent):
-        return fitted.amortized.draws(fitted.free, data, n, key)
+        return fitted.amortized.draws(fitted.free, data, n, key, known=data is fitted.data)
     rng = np.random.default_rng(key)
     size = max(CANDIDATES, 16 * n)
     _, mean, cov = posterior_moments(fitted, data)
