@@ -67,11 +67,11 @@ def test_training_alone_comes_near(lsat, exact):
 
 
 def test_errors_from_draws_are_those_of_quadrature(exact, polished):
-    """Louis' information at the maximum from draws of the guide, within 5 % of quadrature's standard errors."""
+    """Louis' information at the maximum from 1000 draws of the guide, within 5 % of quadrature's standard errors."""
     f, t = exact._fitted, polished._fitted.amortized
     with jax.enable_x64(True):
         arrays = double_arrays(f.data)
-        cross, observed = information(t.model, {}, f.free, t.guide, t.guide_params, arrays, 100, 0)
+        cross, observed = information(t.model, {}, f.free, t.guide, t.guide_params, arrays, 1000, 0)
     for matrix, kind in ((observed, "information"), (cross, "cross")):
         se, other = (np.sqrt(np.diag(np.linalg.inv(m))) for m in (matrix, f.estimate.statistics[kind]))
         np.testing.assert_allclose(se, other, rtol=0.05)
