@@ -85,7 +85,7 @@ def test_inverse_and_log_det(x64, kind, n, n_context):
 def test_couplings_begin_close_to_the_identity(kind):
     couplings = Couplings(kind, 3)
     z = jax.random.normal(jax.random.key(1), (200, 3))
-    x, log_det = couplings.forward(couplings.init(jax.random.key(0)), z)
+    x, log_det = jax.jit(couplings.forward)(jax.jit(couplings.init)(jax.random.key(0)), z)
     assert np.abs(x - z).max() < 0.1 and np.abs(log_det).max() < 0.1
 
 
@@ -197,14 +197,14 @@ def test_begins_close_to_the_normal(latent):
 def test_groups_share_the_shape_and_have_their_own_moments(x64):
     latent, n = jl.latent.Mixture(2), 20_000
     q = shaped(latent, 1, 1.0, groups=2, n=n)
-    x = np.asarray(q.sample(jax.random.key(0), (n,)))[:, 0]
+    x = np.asarray(jax.jit(lambda q, key: q.sample(key, (n,)))(q, jax.random.key(0)))[:, 0]
     own = matrices(1, 2)
     zeta = [(x[g::2] - float(own["factor_means"][g, 0])) / float(own["factor_cov"][g, 0, 0]) ** 0.5 for g in (0, 1)]
     for each in zeta:  # five standard errors of a mean and, with kurtosis below 5, of a variance
         assert abs(each.mean()) < 5 / 100 and abs(each.var() - 1) < 5 * 2 / 100
     alone = shaped(latent, 1, 1.0).log_prob(jnp.asarray([[0.7]]))
     moved = own["factor_means"][1] + (0.7 - own["factor_means"][0]) * 2**0.5
-    apart = q.log_prob(jnp.broadcast_to(moved, (n, 1)))[1]
+    apart = jax.jit(lambda q, x: q.log_prob(x))(q, jnp.broadcast_to(moved, (n, 1)))[1]
     np.testing.assert_allclose(apart + np.log(2) / 2, alone[0], atol=1e-10)
 
 
@@ -296,8 +296,9 @@ def test_marginal_likelihood_of_a_mixture_of_equal_normals_is_the_normals(x64):
     learned = {"mixture": {"logits": jnp.zeros(3), "means": jnp.full((3, 1), 0.4), "lower": jnp.full((3, 1, 1), -0.3)}}
     normal = LatentVariableModel(model.measurement, StructuralNormal(), model.layout)
     rule = GaussHermite(21)
-    ours = rule.log_marginal(model, params | learned, bound.arrays)
-    np.testing.assert_allclose(ours, rule.log_marginal(normal, params, bound.arrays), atol=1e-7)
+    log_marginal = jax.jit(rule.log_marginal)
+    ours = log_marginal(model, params | learned, bound.arrays)
+    np.testing.assert_allclose(ours, log_marginal(normal, params, bound.arrays), atol=1e-7)
     assert isinstance(model.measurement, Measurement)
 
 
