@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import jax
 import numpy as np
@@ -15,8 +15,8 @@ from jaxlatent.guides.amortized import Amortized
 from jaxlatent.guides.function import guide_of
 from jaxlatent.guides.numpyro_guide import guide_function
 from jaxlatent.models.blocks import parameter_blocks
-from jaxlatent.models.default_priors import block_prior
-from jaxlatent.models.numpyro_model import Parameters, Sites, parameter_sites, person_sites
+from jaxlatent.models.default_priors import bijection_under, block_prior
+from jaxlatent.models.numpyro_model import Sites, parameter_sites, person_sites
 from jaxlatent.spec.item_table import ItemTable
 from jaxlatent.spec.restrictions_matrix import split
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from jaxlatent.bound import BoundModel
 
 Function = Callable[..., None]
+Parameters = Literal["param", "sample"]
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,14 @@ def numpyro_model(bound: BoundModel, parameters: Parameters = "param", *, batch_
     ValueError
         Linear or other constraints between parameters, or patterns of covariances, that no bijection covers.
     """
-    sites, origin = _sites(bound), _origin(bound) if parameters == "sample" else None
+    return _model_function(_sites(bound, parameters), _origin(bound) if parameters == "sample" else None, batch_size)
+
+
+def _model_function(sites: Sites, origin: np.ndarray | None, batch_size: int | None) -> Function:
     _check_batch_size(batch_size)
 
     def model(arrays: Arrays, persons: jax.Array | None = None, size: int | None = None) -> None:
-        params = parameter_sites(sites, parameters, arrays.y.dtype)
+        params = parameter_sites(sites, arrays.y.dtype)
         person_sites(sites.model, params, arrays, persons, size, batch_size, origin)
 
     return model
@@ -71,19 +75,21 @@ def numpyro_guide(
 
     Raises ValueError where the guide gives another shape.
     """
+    return _guide_function(bound, guide, _sites(bound, parameters), batch_size)
+
+
+def _guide_function(bound: BoundModel, guide: Any, sites: Sites, batch_size: int | None) -> Function:
     _check_batch_size(batch_size)
     chosen = guide_of(Amortized() if guide is None else guide).bind(bound.model, bound.arrays)
-    return guide_function(chosen, _sites(bound), parameters, batch_size)
+    return guide_function(chosen, sites, batch_size)
 
 
 def numpyro_pair(
     bound: BoundModel, guide: Any = None, parameters: Parameters = "param", *, batch_size: int | None = None
 ) -> Pair:
     """``numpyro_model`` and ``numpyro_guide`` of one bound model, for SVI with any ELBO."""
-    return Pair(
-        numpyro_model(bound, parameters, batch_size=batch_size),
-        numpyro_guide(bound, guide, parameters, batch_size=batch_size),
-    )
+    sites = _sites(bound, parameters)
+    return Pair(_model_function(sites, None, batch_size), _guide_function(bound, guide, sites, batch_size))
 
 
 def sample_parameters(bound: BoundModel) -> dict[str, Any]:
@@ -91,7 +97,7 @@ def sample_parameters(bound: BoundModel) -> dict[str, Any]:
 
     Change or replace matrices as you like and pass them to ``observe``.
     """
-    return parameter_sites(_sites(bound), "sample", bound.arrays.y.dtype)
+    return parameter_sites(_sites(bound, "sample"), bound.arrays.y.dtype)
 
 
 def observe(bound: BoundModel, params: dict[str, Any], arrays: Arrays) -> None:
@@ -99,12 +105,17 @@ def observe(bound: BoundModel, params: dict[str, Any], arrays: Arrays) -> None:
     person_sites(bound.model, params, arrays, origin=_origin(bound))
 
 
-def _sites(bound: BoundModel) -> Sites:
+def _sites(bound: BoundModel, parameters: Parameters) -> Sites:
+    if parameters not in ("param", "sample"):
+        raise ValueError(f"Expected parameters to be 'param' or 'sample'; got {parameters!r}.")
     _check_constraints(bound)
-    blocks = parameter_blocks(bound.model)
-    priors = tuple(block_prior(block, bound.model, bound.arrays, bound.priors.cells) for block in blocks)
-    log_prior = partial(bound.priors.log_prob, bound.model.layout) if bound.priors.cells else None
-    return Sites(bound.model, blocks, priors, log_prior)
+    model, written = bound.model, bound.priors.cells
+    blocks = parameter_blocks(model)
+    bijections = tuple(bijection_under(block, model.layout, written)[1] for block in blocks)
+    if parameters == "sample":
+        priors = tuple(block_prior(block, model, bound.arrays, written) for block in blocks)
+        return Sites(model, blocks, bijections, priors)
+    return Sites(model, blocks, bijections, (), partial(bound.priors.log_prob, model.layout) if written else None)
 
 
 def _origin(bound: BoundModel) -> np.ndarray:

@@ -133,6 +133,11 @@ class BlockPrior(Distribution):
     def support(self) -> OnBlock:
         return OnBlock(self.bijection, self.origin, SPREAD)
 
+    def astype(self, dtype: Any) -> BlockPrior:
+        """The same in another precision."""
+        loc, scale = jnp.asarray(self.loc, dtype), jnp.asarray(self.scale, dtype)
+        return BlockPrior(self.bijection, self.natural, loc, scale, self.written, self.origin)
+
     def log_prob(self, value: jax.Array, intermediates: Any = None) -> jax.Array:
         """Log density [...] of c [..., n]; that of natural default cells is normalised."""
         u = self.bijection.inverse(value)

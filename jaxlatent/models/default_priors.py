@@ -15,6 +15,7 @@ from jaxlatent.measurement.lognormal import LogNormal
 from jaxlatent.models.block_prior import BlockPrior, Written, restricted
 from jaxlatent.models.blocks import ParameterBlock, feasible
 from jaxlatent.models.latent_variable_model import LatentVariableModel
+from jaxlatent.numerics.bijections import Bijection
 from jaxlatent.spec.layout import SYMMETRIC, Layout
 
 LOADING, INTERCEPT, OTHER, LOG_VARIANCE, LOGIT = 3.0, 5.0, 3.0, 1.5, 1.5
@@ -43,8 +44,7 @@ def block_prior(
     guessing and upper logit-normal around it, sd 1.5; cells of Cholesky factors below the diagonal N(0, 1), in units of
     the factor; factor_means, regressions, covariate_effects, scoring, spacing and shift N(start, 3²).
     """
-    own = tuple(_written(block, model.layout, each) for each in written if each.matrix == block.name)
-    bijection = restricted(block, own)
+    own, bijection = bijection_under(block, model.layout, written)
     n = len(block.positions)
     natural, loc, scale = np.ones(n, bool), np.zeros(n), np.full(n, OTHER)
     if block.name in ("loadings", "intercepts"):
@@ -67,8 +67,16 @@ def block_prior(
     elif not bijection.decreasing:
         loc = block.start
     with jax.enable_x64(True):
-        origin = np.asarray(bijection.inverse(jnp.asarray(feasible(bijection, block.start))))
+        origin = np.asarray(jax.jit(bijection.inverse)(jnp.asarray(feasible(bijection, block.start))))
     return BlockPrior(bijection, natural, loc, scale, own, tuple(origin.tolist()))
+
+
+def bijection_under(
+    block: ParameterBlock, layout: Layout, written: Sequence[CellPrior]
+) -> tuple[tuple[Written, ...], Bijection]:
+    """The user's priors on this block, and the bijection onto where they have a density."""
+    own = tuple(_written(block, layout, each) for each in written if each.matrix == block.name)
+    return own, restricted(block, own)
 
 
 def _written(block: ParameterBlock, layout: Layout, prior: CellPrior) -> Written:

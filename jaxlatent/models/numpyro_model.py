@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,22 +20,23 @@ from jaxlatent.models.gaussian_distribution import SHAPES, StructuredNormal
 from jaxlatent.models.item_responses import ItemResponses, LatentPrior
 from jaxlatent.models.latent_variable_model import LatentVariableModel, Params
 from jaxlatent.models.persons import person_plate
+from jaxlatent.numerics.bijections import Bijection
 from jaxlatent.numerics.log_probability import NEVER
 from jaxlatent.spec.layout import Layout
-
-Parameters = Literal["param", "sample"]
 
 
 @dataclass(frozen=True)
 class Sites:
-    """What the parameter sites of a model need: its blocks, each with a prior, and the user's priors as one density.
+    """What the parameter sites of a model need: its blocks, each with the set it lives in.
 
-    log_prior: log density of the free vector under priors that a user has written, or None.
+    priors: of the blocks, where parameters are sampled, else none; log_prior: where they are not, the log density of
+    the free vector under priors that a user has written, or None.
     """
 
     model: LatentVariableModel
     blocks: tuple[ParameterBlock, ...]
-    priors: tuple[BlockPrior, ...]
+    bijections: tuple[Bijection, ...]
+    priors: tuple[BlockPrior, ...] = ()
     log_prior: Callable[[jax.Array], jax.Array] | None = None
 
     def __post_init__(self) -> None:
@@ -49,35 +50,25 @@ class Sites:
             )
 
 
-def parameter_sites(sites: Sites, parameters: Parameters, dtype: Any) -> dict[str, Any]:
+def parameter_sites(sites: Sites, dtype: Any) -> dict[str, Any]:
     """Matrices [group, ...] and networks, from one site for each block.
 
-    "param": ``<name>_free`` is a numpyro.param, priors that a user has written are the factor ``priors``. "sample": it
-    is a sample site with a proper prior. Both have the same constraint. ``<name>`` is deterministic: the whole matrix,
+    ``<name>_free`` is a numpyro.param, and priors that a user has written are the factor ``priors``; or, if there are
+    priors of blocks, it is a sample site. Both have the same constraint. ``<name>`` is deterministic: the whole matrix,
     without a group axis where there is one group, nan in cells of categories that an item lacks.
 
-    Raises
-    ------
-    ValueError
-        Another word for parameters; or networks, which can't be sampled.
+    Raises ValueError for networks that would have to be sampled.
     """
-    if parameters not in ("param", "sample"):
-        raise ValueError(f"Expected parameters to be 'param' or 'sample'; got {parameters!r}.")
     layout = sites.model.layout
     free = jnp.asarray(layout.start, dtype)
-    for block, prior in zip(sites.blocks, sites.priors, strict=True):
+    for n, block in enumerate(sites.blocks):
         name = f"{block.name}_free"
-        if parameters == "sample":
-            cast = BlockPrior(
-                prior.bijection, prior.natural, jnp.asarray(prior.loc, dtype), jnp.asarray(prior.scale, dtype),
-                prior.written,
-                prior.origin,
-            )  # fmt: skip
-            value = numpyro.sample(name, cast)
+        if sites.priors:
+            value = numpyro.sample(name, sites.priors[n].astype(dtype))
         else:
-            value = numpyro.param(name, jnp.asarray(block.start, dtype), constraint=OnBlock(prior.bijection))
+            value = numpyro.param(name, jnp.asarray(block.start, dtype), constraint=OnBlock(sites.bijections[n]))
         free = free.at[block.positions].set(value)
-    if parameters == "param" and sites.log_prior is not None:
+    if sites.log_prior is not None:
         numpyro.factor("priors", sites.log_prior(free))
     params: dict[str, Any] = {}
     for name, index in layout.index.items():
@@ -86,14 +77,14 @@ def parameter_sites(sites: Sites, parameters: Parameters, dtype: Any) -> dict[st
         if (np.asarray(index) >= 0).any():
             shown = jnp.where(params[name] > NEVER / 2, params[name], jnp.nan)
             numpyro.deterministic(name, shown[0] if layout.n_groups == 1 else shown)
-    return params | networks(sites.model, parameters)
+    return params | networks(sites.model, sampled=bool(sites.priors))
 
 
-def networks(model: LatentVariableModel, parameters: Parameters) -> dict[str, Any]:
+def networks(model: LatentVariableModel, *, sampled: bool) -> dict[str, Any]:
     """Networks of the latent distribution, each a numpyro.param of its name that starts as the site's key says."""
     d = model.layout.fixed["factor_cov"].shape[-1]
     names = list(jax.eval_shape(lambda: model.latent.init(jax.random.key(0), d)))
-    if names and parameters == "sample":
+    if names and sampled:
         raise ValueError(
             f"Expected parameters='param': the weights of the network {names[0]!r} have no prior and can't be sampled."
         )
