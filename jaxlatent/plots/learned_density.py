@@ -81,7 +81,8 @@ def _levels(density: np.ndarray) -> list[float]:
     """Densities whose contours hold SHARES of the probability, in increasing order."""
     ordered = np.sort(density, axis=None)[::-1]
     held = np.cumsum(ordered) / ordered.sum()
-    return np.unique([ordered[min(np.searchsorted(held, share), ordered.size - 1)] for share in SHARES]).tolist()
+    places = np.minimum(np.searchsorted(held, SHARES), ordered.size - 1)
+    return [float(level) for level in np.unique(ordered[places])]
 
 
 def _check(shape: tuple[int, ...], *densities: np.ndarray) -> None:

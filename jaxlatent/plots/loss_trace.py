@@ -46,7 +46,8 @@ def loss_trace(
             label="training")  # fmt: skip
     low, high = np.percentile(loss[fine], SPAN)
     if held_out is not None:
-        low, high = _held_out(ax, *(np.asarray(part, float) for part in held_out), error, (low, high))
+        at, values = (np.asarray(part, float) for part in held_out)
+        low, high = _held_out(ax, at, values, error, (low, high))
     room = 0.06 * (high - low) or 1.0
     ax.set_ylim(low - room, high + room)
     if not fine.all():
