@@ -10,13 +10,14 @@ import numpy as np
 from jaxlatent.data.coding import Coding
 from jaxlatent.data.responses import Responses
 from jaxlatent.inference.estimate import Estimate
+from jaxlatent.inference.item_preparation import assemble
 from jaxlatent.inference.marginal_fit import ItemData, ItemFitted
 from jaxlatent.inference.priors import Priors
 from jaxlatent.inference.settings import MarginalML
 from jaxlatent.integration.adaptive import AdaptiveGaussHermite, ImportanceSampling, Laplace, QuasiMonteCarlo
 from jaxlatent.integration.gauss_hermite import GaussHermite
 from jaxlatent.integration.histogram import EmpiricalHistogram
-from jaxlatent.irt import IRT, assemble
+from jaxlatent.irt import IRT
 from jaxlatent.irt_fit import ItemResponseFit
 from jaxlatent.latent.histogram import Histogram
 from jaxlatent.spec.item_table import item_layout
