@@ -2,44 +2,29 @@
 
 from __future__ import annotations
 
-import math
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxlatent.data.coding import Coding, coding_of
-from jaxlatent.data.frames import column_names, is_named, require, table_shape
-from jaxlatent.data.long_arrays import LongResponses
-from jaxlatent.data.responses import Responses
+from jaxlatent.data.frames import column_names, is_named
 from jaxlatent.data.scanned import ScannedResponses
 from jaxlatent.inference.amortized_settings import AmortizedVI
-from jaxlatent.inference.item_data import ItemData, ItemRows
 from jaxlatent.inference.item_model import is_normal
-from jaxlatent.inference.marginal_fit import fit_items, starting_values
-from jaxlatent.inference.priors import CellPrior, Priors
+from jaxlatent.inference.item_preparation import Prepared, prepare, start_under_priors
+from jaxlatent.inference.marginal_fit import fit_items
 from jaxlatent.inference.settings import MarginalML
 from jaxlatent.irt_fit import ItemResponseFit
 from jaxlatent.latent.histogram import Histogram
 from jaxlatent.latent.latent import Latent
 from jaxlatent.latent.normal import Normal
 from jaxlatent.measurement.family import Family
-from jaxlatent.measurement.item_types import ITEM_TYPES, ItemType, family_of
-from jaxlatent.measurement.measurement import Measurement
+from jaxlatent.measurement.item_types import ITEM_TYPES
 from jaxlatent.sem import ModelWarning
-from jaxlatent.spec.item_start import anchor_items
-from jaxlatent.spec.item_table import (
-    Factors,
-    Item,
-    ItemTable,
-    build_item_table,
-    check_item_ties,
-    factors_of,
-    item_layout,
-)
+from jaxlatent.spec.item_factors import factors_of
+from jaxlatent.spec.item_rows import check_item_ties
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,7 +32,6 @@ if TYPE_CHECKING:
     from jaxlatent.bound import BoundModel
 
 HISTOGRAM = "empirical_histogram"
-LOGITS = {"logit_guessing": "guessing", "logit_upper": "upper"}
 
 
 class IRT:
@@ -110,7 +94,7 @@ class IRT:
         self.priors = dict(priors or {})
         self.rotation = rotation
         self.latent = latent
-        self._syntax = factors_of(factors, (), self.covariates) if isinstance(factors, str) else None
+        self.syntax = factors_of(factors, (), self.covariates) if isinstance(factors, str) else None
         _check_rotation(rotation, factors)
 
     def __repr__(self) -> str:
@@ -159,7 +143,7 @@ class IRT:
         p = self._prepare(data, group, weights, listwise=missing == "listwise")
         options: dict[str, Any] = {
             "priors": p.priors, "notes": p.notes, "key": int(key), "progress": progress, "anchors": p.anchors,
-            "start": _start(p),
+            "start": start_under_priors(p),
         }  # fmt: skip
         if isinstance(engine, MarginalML):
             histogram = self.latent if isinstance(self.latent, Histogram) else None
@@ -200,63 +184,7 @@ class IRT:
         return engine
 
     def _prepare(self, data: Any, group: str | None, weights: str | None, *, listwise: bool = False) -> Prepared:
-        """Read the data, find the items' categories and build the table."""
-        if isinstance(data, LongResponses | ScannedResponses):
-            from jaxlatent.irt_sources import prepare_source
-
-            return prepare_source(self, data, group, weights, listwise)
-        factors, responses = self._read(data, group, weights)
-        if listwise:
-            responses = responses.listwise()
-        _check_covariates(responses, self.group_equal)
-        coding = _coding(responses, [type_of(self, name) for name in factors.items])
-        _check_size(responses, factors)
-        codes = coding.encode(responses.y)
-        anchors = anchor_items(responses.y, len(factors.factors)) if factors.exploratory else []
-        _check_groups(codes, responses, coding, self.group_equal)
-        table, measurement = assemble(self, coding, responses.group_labels, anchors, _margins(codes, coding))
-        if not self.priors:
-            _check_counts(table, coding)
-        data_ = ItemData(codes, responses.group, responses.weight, responses.covariates)
-        notes = responses.notes + coding.notes
-        return Prepared(
-            table, measurement, coding, data_, responses, _priors(self.priors, table), notes, tuple(anchors)
-        )
-
-    def _read(self, data: Any, group: str | None, weights: str | None) -> tuple[Factors, Responses]:
-        if isinstance(data, Responses):
-            if group is not None or weights is not None:
-                raise ValueError("Responses hold their groups and weights already: leave group and weights out.")
-            factors = self._syntax or factors_of(self.factors, data.names, self.covariates)
-            require(list(data.names), factors.items, "item")
-            require(list(data.covariate_names), factors.covariates, "covariate")
-            z = [data.covariate_names.index(name) for name in factors.covariates]
-            own = data.covariates[:, z] if z and data.covariates is not None else None
-            data = replace(data, covariates=own, covariate_names=factors.covariates)
-            at = [data.names.index(name) for name in factors.items]
-            return factors, _columns(data, at, factors.items)
-        if is_named(data):
-            names = column_names(data, ())
-            other = {group, weights, *self.covariates}
-            items = tuple(name for name in names if name not in other)
-        else:
-            shape = table_shape(data)
-            if group or weights or self.covariates:
-                raise ValueError("An array has no column names for group, weights or covariates: pass a frame.")
-            items = tuple(f"item{j + 1}" for j in range(shape[1]))
-            if self._syntax is not None and len(self._syntax.items) == shape[1]:
-                items = self._syntax.items
-        factors = self._syntax or factors_of(self.factors, items, self.covariates)
-        if isinstance(self.item_type, Mapping):
-            unknown = [name for name in self.item_type if name not in factors.items]
-            if unknown:
-                raise ValueError(f"item_type names {unknown[0]!r}, which is no item of the model.")
-        _check_rows(
-            len(data[next(iter(data))]) if isinstance(data, Mapping) and data else len(data), len(factors.items)
-        )
-        return factors, Responses.from_frame(
-            data, factors.items, group=group, weights=weights, covariates=factors.covariates
-        )
+        return prepare(self, data, group, weights, listwise=listwise)
 
     def bind(self, data: Any, *, group: str | None = None, missing: str | None = None) -> BoundModel:
         """The model with its data: .model (LatentVariableModel), .responses and .arrays, for inference elsewhere."""
@@ -268,77 +196,9 @@ class IRT:
         return bind_items(self, self._prepare(data, group, None, listwise=missing == "listwise"))
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """A specification that has met its data, ready for an engine."""
-
-    table: ItemTable
-    measurement: Measurement
-    coding: Coding
-    data: ItemRows
-    responses: Responses | LongResponses
-    priors: Priors
-    notes: tuple[str, ...]
-    anchors: tuple[int, ...]
-
-
-def assemble(
-    spec: IRT,
-    coding: Coding,
-    groups: Sequence[str],
-    anchors: Sequence[int],
-    margins: Sequence[np.ndarray] | None = None,
-) -> tuple[ItemTable, Measurement]:
-    """Table and families of a specification for items with known categories.
-
-    margins, for starting values: of every item the shares of its categories, or mean and variance where it has none.
-    """
-    factors = spec._syntax or factors_of(spec.factors, coding.names, spec.covariates, anchors)
-    types = [type_of(spec, name) for name in factors.items]
-    items = [
-        _item(name, kind, given, k, None if margins is None else margins[j])
-        for j, (name, (kind, given), k) in enumerate(zip(factors.items, types, coding.n_categories, strict=True))
-    ]
-    table = build_item_table(
-        factors, items, groups=groups, group_equal=spec.group_equal, fixed=spec.fixed, constraints=spec.constraints
-    )
-    _check_shared(items)
-    families = [_family(given, kind, k) for (kind, given), k in zip(types, coding.n_categories, strict=True)]
-    _check_simple(table, types)
-    return table, _measurement(families)
-
-
-def _check_shared(items: Sequence[Item]) -> None:
-    """Items that share a row have as many categories as one another."""
-    first: dict[str, Item] = {}
-    for item in items:
-        if any(row.shared for row in item.parameters):
-            other = first.setdefault(item.type, item)
-            if other.n_categories != item.n_categories:
-                raise ValueError(
-                    f"Items of type {item.type!r} share their spacing and need as many categories as one another; got"
-                    f" {other.n_categories} of {other.name!r} and {item.n_categories} of {item.name!r}."
-                )
-
-
-def type_of(spec: IRT, name: str) -> tuple[str, ItemType]:
-    """The name and facts of an item's type."""
-    given = spec.item_type
-    if isinstance(given, Mapping):
-        if name not in given:
-            raise ValueError(f"item_type has no entry for the item {name!r}: give one for every item.")
-        given = given[name]
-    if isinstance(given, Family):
-        family = given
-        return type(family).__name__, ItemType(lambda n_categories: family)
-    return given, ITEM_TYPES[given]
-
-
 def _check_held(data: Any, what: str) -> None:
     if isinstance(data, ScannedResponses):
-        raise ValueError(
-            f"{what} holds all answers in memory: pass pandas.read_parquet(path), or fit with AmortizedVI()."
-        )
+        raise ValueError(f"{what} holds all answers in memory: pass pandas.read_parquet(path), or use AmortizedVI().")
 
 
 def _check_types(given: Any) -> None:
@@ -366,167 +226,6 @@ def _check_rotation(rotation: str | None, factors: Any) -> None:
     find_method(rotation)
     if not isinstance(factors, int):
         raise ValueError("rotation is for exploratory models: give factors as a count, or leave rotation out.")
-
-
-def _family(given: ItemType, name: str, n_categories: int) -> Family:
-    return family_of(name, n_categories) if name in ITEM_TYPES else given.family_for(n_categories)
-
-
-def _coding(responses: Responses, types: Sequence[tuple[str, ItemType]]) -> Coding:
-    families = [given.family_for(3) for _, given in types]
-    counts = [name in ("poisson", "negative_binomial") for name, _ in types]
-    coding = coding_of(responses.y, responses.names, [f.categorical for f in families], counts)
-    for j, (name, _) in enumerate(types):
-        if name == "lognormal" and (responses.y[:, j] <= 0).any():
-            row = int(np.flatnonzero(responses.y[:, j] <= 0)[0]) + 1
-            raise ValueError(f"The item {responses.names[j]!r} is not positive in row {row}: 'lognormal' needs times.")
-    return coding
-
-
-def _margins(codes: np.ndarray, coding: Coding) -> list[np.ndarray]:
-    """Of every item the shares of its categories, or mean and variance where it has none."""
-    out = []
-    for column, k in zip(codes.T, coding.n_categories, strict=True):
-        seen = column[column >= 0].astype(int) if k else column[~np.isnan(column)]
-        share = np.bincount(seen, minlength=k) / max(len(seen), 1) if k else None
-        out.append(np.array([seen.mean(), seen.var()]) if share is None else share)
-    return out
-
-
-def _item(name: str, type_name: str, given: ItemType, k: int, observed: np.ndarray | None) -> Item:
-    try:
-        family = _family(given, type_name, k)
-    except ValueError as error:
-        raise ValueError(f"The item {name!r}: {error}") from None
-    if observed is None:
-        return Item(name, type_name, k, given.slopes, given.variance_free, family.item_parameters(k))
-    return Item(
-        name, type_name, k, given.slopes, given.variance_free, family.item_parameters(k), family.start(k, observed)
-    )
-
-
-def _measurement(families: Sequence[Family]) -> Measurement:
-    """Items of one family together, in the order in which families first appear."""
-    groups: dict[Family, list[int]] = {}
-    for j, family in enumerate(families):
-        groups.setdefault(family, []).append(j)
-    return Measurement(tuple((family, tuple(items)) for family, items in groups.items()))
-
-
-def _columns(data: Responses, at: Sequence[int], names: tuple[str, ...]) -> Responses:
-    return replace(data, y=data.y[:, list(at)], names=names).drop_empty_rows().check_columns()
-
-
-def _check_rows(n: int, j: int) -> None:
-    if j > 2 * n:
-        raise ValueError(
-            f"Expected more persons than items; got {n} rows and {j} columns: are persons in columns? Then transpose."
-        )
-    if n < 10:
-        raise ValueError(f"Expected at least 10 persons; got {n}, too few for an item response model.")
-
-
-def _check_size(responses: Responses, factors: Factors) -> None:
-    n, j = responses.y.shape
-    _check_rows(n, j)
-    if len(factors.factors) >= max(j, 2):
-        raise ValueError(f"Expected fewer factors than items; got {len(factors.factors)} factors and {j} items.")
-
-
-def _check_covariates(responses: Responses, equal: Sequence[str]) -> None:
-    """Covariates vary, and none is a sum of the others, wherever their effects are estimated."""
-    z = responses.covariates
-    if z is None:
-        return
-    groups = range(1) if "regressions" in equal else range(responses.n_groups)
-    for g in groups:
-        own = z if len(groups) == 1 else z[responses.group == g]
-        here = f" in group {responses.group_labels[g]!r}" if len(groups) > 1 else ""
-        away = own - own.mean(axis=0)
-        away = away / np.maximum(np.abs(away).max(axis=0), 1e-300)
-        for k, name in enumerate(responses.covariate_names):
-            if np.linalg.matrix_rank(away[:, : k + 1], tol=1e-9 * np.sqrt(len(own))) <= k:
-                raise ValueError(
-                    f"The covariate {name!r} is constant or a sum of the other covariates{here}: remove it"
-                    + (", or leave the group out." if here else ".")
-                )
-
-
-def _check_counts(table: ItemTable, coding: Coding) -> None:
-    """No more parameters than the data have proportions of patterns."""
-    if table.n_free == 0:
-        raise ValueError("The model has no free parameter: everything is fixed.")
-    if not coding.categorical or table.covariates:
-        return
-    patterns = table.n_groups * (math.prod(coding.n_categories) - 1)
-    if table.n_parameters > patterns:
-        raise ValueError(
-            f"The model has {table.n_parameters} parameters, but the answers to {len(table.items)} item(s) only"
-            f" {patterns} proportions of patterns: it is not identified; use more items, or fix parameters."
-        )
-
-
-def _check_groups(codes: np.ndarray, responses: Responses, coding: Coding, equal: Sequence[str]) -> None:
-    """Every group saw every category, unless intercepts are the same in all groups."""
-    if responses.n_groups == 1 or "intercepts" in equal:
-        return
-    for g, label in enumerate(responses.group_labels):
-        here = codes[responses.group == g]
-        for j, (name, k) in enumerate(zip(coding.names, coding.n_categories, strict=True)):
-            for c in range(k):
-                if not (here[:, j] == c).any():
-                    value = coding.values[j][c]  # type: ignore[index]
-                    raise ValueError(
-                        f"Nobody in group {label!r} gave the answer {value:g} to the item {name!r}: join categories, or"
-                        " make intercepts equal over groups."
-                    )
-
-
-def _check_simple(table: ItemTable, types: Sequence[tuple[str, ItemType]]) -> None:
-    for j, (name, given) in enumerate(types):
-        loads = [
-            r for r in table.rows if r.matrix == "loadings" and r.cell[0] == j and r.group == 1 and (r.free or r.fixed)
-        ]
-        if given.simple and len(loads) != 1:
-            raise ValueError(
-                f"The item {table.items[j].name!r} of type {name!r} depends on {len(loads)} factors; expected one."
-            )
-
-
-def _priors(given: Mapping[str, Any], table: ItemTable) -> Priors:
-    matrices = {row.matrix for row in table.rows}
-    cells = []
-    for name, distribution in given.items():
-        matrix = LOGITS.get(name, name)
-        if matrix not in matrices:
-            known = ", ".join(sorted(matrices | {k for k, v in LOGITS.items() if v in matrices}))
-            raise ValueError(f"Expected names in priors among {known}; got {name!r}.")
-        if not hasattr(distribution, "log_prob"):
-            raise ValueError(f"Expected a NumPyro distribution for priors[{name!r}]; got {distribution!r}.")
-        cells.append(CellPrior(matrix, distribution, "logit" if name in LOGITS else "natural"))
-    return Priors(tuple(cells))
-
-
-def _start(p: Prepared) -> np.ndarray | None:
-    """Starting values where there are priors, at which these must have a density."""
-    if not p.priors.cells:
-        return None
-    layout = item_layout(p.table)
-    start = starting_values(p.table, layout, p.data, p.measurement)
-    for row in p.table.rows:
-        for prior in p.priors.cells:
-            if row.free and row.matrix == prior.matrix and prior.scale == "natural":
-                value = start[row.free - 1]
-                with warnings.catch_warnings():  # NumPyro's about values outside the support
-                    warnings.simplefilter("ignore")
-                    density = float(prior.distribution.log_prob(value))
-                if not np.isfinite(density):
-                    raise ValueError(
-                        f"The prior of {prior.matrix!r} has no density at the starting value {value:.3g} of"
-                        f" '{row.lhs} {row.op} {row.rhs}'".rstrip()
-                        + ": recode an item that runs against the others, or choose another prior."
-                    )
-    return start
 
 
 def fit_irt_batch(model: IRT, stacked: Any, engine: Any = None) -> Any:

@@ -167,7 +167,9 @@ class ItemPlots:
         learned = normal if is_normal(self._fitted.latent) else np.exp(log_density(self._fitted, flat, g))
         shape = grid.shape[:2]
         labels = (self._label(chosen[0]), self._label(chosen[1]))
-        return learned_contours(*axes, learned.reshape(shape), normal.reshape(shape), factors=labels, path=path)
+        return learned_contours(
+            axes[0], axes[1], learned.reshape(shape), normal.reshape(shape), factors=labels, path=path
+        )
 
     def loss(self, path: str | Path | None = None) -> Any:
         """Minus the bound a person by epoch of training, for fits by AmortizedVI; held out: of persons held out."""

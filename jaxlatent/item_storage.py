@@ -22,13 +22,14 @@ from jaxlatent.inference.amortized_settings import AmortizedVI
 from jaxlatent.inference.estimate import Estimate
 from jaxlatent.inference.item_data import ItemData
 from jaxlatent.inference.item_model import is_normal
+from jaxlatent.inference.item_preparation import assemble
 from jaxlatent.inference.marginal_fit import ItemFitted
 from jaxlatent.inference.priors import Priors
 from jaxlatent.inference.settings import MarginalML
 from jaxlatent.integration.adaptive import AdaptiveGaussHermite, ImportanceSampling, Laplace, QuasiMonteCarlo
 from jaxlatent.integration.gauss_hermite import GaussHermite
 from jaxlatent.integration.histogram import EmpiricalHistogram
-from jaxlatent.irt import IRT, assemble
+from jaxlatent.irt import IRT
 from jaxlatent.irt_fit import ItemResponseFit
 from jaxlatent.spec.item_table import item_layout
 

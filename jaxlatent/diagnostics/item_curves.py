@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxlatent.diagnostics.item_nodes import ItemDiagnosis, by_groups
-from jaxlatent.measurement.measurement import Measurement
-from jaxlatent.models.slots import family_positions
-from jaxlatent.spec.layout import Layout
+from jaxlatent.results.item_curves import curves_at, raw_expected
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,30 +15,13 @@ if TYPE_CHECKING:
 ROWS = 4096
 
 
-@partial(jax.jit, static_argnums=(0, 1))
-def _of_families(
-    measurement: Measurement, what: str, layout: Layout, free: jax.Array, g: jax.Array, x: jax.Array
-) -> jax.Array:
-    """The family's "expected" or "information" (of the linear predictor) [R, item] of group g at x [R, D]."""
-    params = layout.unpack(free)
-    eta = x @ params["loadings"][g].T
-    out = jnp.zeros_like(eta)
-    for (family, _), at in zip(measurement.groups, family_positions(measurement), strict=True):
-        own = {name: value[g][None, at] for name, value in family.item_params(params).items()}
-        out = out.at[:, at].set(getattr(family, what)(eta[:, at], own))
-    return out
-
-
 def _at(diagnosis: ItemDiagnosis, what: str, x: np.ndarray, g: int) -> np.ndarray:
+    """The "expected" raw values or the "information" (of the linear predictor) [R, item] of group g at x [R, D]."""
     f = diagnosis.fitted
-    size = min(ROWS, 1 << max(len(x) - 1, 0).bit_length())
     parts = []
-    with jax.enable_x64(True):
-        for start in range(0, len(x), size):
-            part = x[start : start + size]
-            padded = jnp.asarray(np.concatenate([part, np.zeros((size - len(part), x.shape[1]))]))
-            found = _of_families(f.measurement, what, f.layout, jnp.asarray(f.free), jnp.asarray(g), padded)
-            parts.append(np.asarray(found)[: len(part)])
+    for start in range(0, len(x), ROWS):
+        found = curves_at(f.measurement, f.coding, f.params, x[start : start + ROWS], g)
+        parts.append(found.information if what == "information" else raw_expected(found, f.coding))
     return np.concatenate(parts)
 
 
@@ -152,12 +130,6 @@ def expected_frame(diagnosis: ItemDiagnosis, x: Any, back: np.ndarray | None = N
     plain = points if back is None else points @ back
     parts = []
     for g in range(f.table.n_groups):
-        out = np.empty((len(points), len(diagnosis.names)))
-        tables = diagnosis.tables_at(plain, g)
-        if not diagnosis.categorical.all():
-            out[:] = _at(diagnosis, "expected", plain, g)
-        for j, given in enumerate(f.coding.values):
-            if given is not None:
-                out[:, j] = tables[:, j, : len(given)] @ np.asarray(given)
+        out = _at(diagnosis, "expected", plain, g)
         parts.append(pd.DataFrame(out, _index(points, f.table.factors), diagnosis.names))
     return by_groups(parts, f.table.groups)

@@ -49,7 +49,8 @@ def curves_at(
     measurement: Measurement, coding: Coding, params: Mapping[str, np.ndarray], x: np.ndarray, group: int = 0
 ) -> ItemCurves:
     """Curves of all items at x [point, factor] in one group."""
-    x = np.asarray(x, float)
+    n = len(x)
+    x = np.concatenate([x, np.zeros(((1 << max(n - 1, 0).bit_length()) - n, np.shape(x)[1]))])  # few compiled shapes
     eta = x @ params["loadings"][group].T
     width = max((k for k in coding.n_categories), default=0)
     probabilities = np.full((*eta.shape, width), np.nan)
@@ -64,7 +65,7 @@ def curves_at(
                 k = coding.n_categories[j]
                 probabilities[:, j, :k] = found[0][:, place, :k]
             expected[:, at], information[:, at] = found[1], found[2]
-    return ItemCurves(probabilities, expected, information)
+    return ItemCurves(probabilities[:n], expected[:n], information[:n])
 
 
 def raw_expected(curves: ItemCurves, coding: Coding) -> np.ndarray:

@@ -11,25 +11,17 @@ from jaxlatent.data.coding import Coding, coding_from
 from jaxlatent.data.frames import require
 from jaxlatent.data.long_arrays import LongResponses
 from jaxlatent.data.scanned import ScannedResponses
+from jaxlatent.inference.item_checks import check_counts, check_covariates, check_rows
 from jaxlatent.inference.item_data import ItemData, LongItemData
-from jaxlatent.irt import (
-    IRT,
-    Prepared,
-    _check_counts,
-    _check_covariates,
-    _check_rows,
-    _priors,
-    assemble,
-    type_of,
-)
+from jaxlatent.inference.item_preparation import ItemSpec, Prepared, assemble, cell_priors, type_of
+from jaxlatent.spec.item_factors import Factors, factors_of
 from jaxlatent.spec.item_start import anchor_items
-from jaxlatent.spec.item_table import Factors, factors_of
 
 SAMPLED = 20_000  # persons whose answers choose the anchors of an exploratory model
 
 
 def prepare_source(
-    spec: IRT, data: LongResponses | ScannedResponses, group: str | None, weights: str | None, listwise: bool
+    spec: ItemSpec, data: LongResponses | ScannedResponses, group: str | None, weights: str | None, listwise: bool
 ) -> Prepared:
     """What IRT does with a frame, from margins and a sample: categories, table, starting values.
 
@@ -39,7 +31,7 @@ def prepare_source(
         raise ValueError("Responses hold their groups and weights already: leave group and weights out.")
     if listwise:
         raise ValueError("missing='listwise' needs a table of answers: use missing=None, which takes all answers.")
-    factors = spec._syntax or factors_of(spec.factors, data.names, spec.covariates)
+    factors = spec.syntax or factors_of(spec.factors, data.names, spec.covariates)
     require(list(data.names), factors.items, "item")
     require(list(data.covariate_names), factors.covariates, "covariate")
     if isinstance(data, LongResponses):
@@ -47,15 +39,15 @@ def prepare_source(
     return _scanned(spec, factors, data)
 
 
-def _kinds(spec: IRT, names: Sequence[str]) -> tuple[list[bool], list[bool]]:
+def _kinds(spec: ItemSpec, names: Sequence[str]) -> tuple[list[bool], list[bool]]:
     """Whether items are categorical, and whether they are counts."""
     types = [type_of(spec, name) for name in names]
     counts = [name in ("poisson", "negative_binomial") for name, _ in types]
     return [given.family_for(3).categorical for _, given in types], counts
 
 
-def _check(spec: IRT, factors: Factors, n: int, coding: Coding, low: Sequence[float]) -> None:
-    _check_rows(n, len(factors.items))
+def _check(spec: ItemSpec, factors: Factors, n: int, coding: Coding, low: Sequence[float]) -> None:
+    check_rows(n, len(factors.items))
     if len(factors.factors) >= max(len(factors.items), 2):
         raise ValueError(
             f"Expected fewer factors than items; got {len(factors.factors)} factors and {len(factors.items)} items."
@@ -65,7 +57,7 @@ def _check(spec: IRT, factors: Factors, n: int, coding: Coding, low: Sequence[fl
             raise ValueError(f"The item {name!r} is not positive in a row ({lowest:g}): 'lognormal' needs times.")
 
 
-def _long(spec: IRT, factors: Factors, data: LongResponses) -> Prepared:
+def _long(spec: ItemSpec, factors: Factors, data: LongResponses) -> Prepared:
     coding = coding_from(data.facts(), data.names, *_kinds(spec, data.names))
     places = data.arrays.by_item()
     _check(spec, factors, data.n_persons, coding, [float(data.arrays.y[at].min()) for at in places])
@@ -80,30 +72,30 @@ def _long(spec: IRT, factors: Factors, data: LongResponses) -> Prepared:
         anchors = anchor_items(data.arrays.take(rows).dense(), len(factors.factors))
     table, measurement = assemble(spec, coding, data.group_labels, anchors, margins)
     if not spec.priors:
-        _check_counts(table, coding)
+        check_counts(table, coding)
     rows_ = LongItemData(answers, np.zeros(data.n_persons, np.int32), None, None)
     notes = (*data.notes, *coding.notes)
-    return Prepared(table, measurement, coding, rows_, data, _priors(spec.priors, table), notes, tuple(anchors))
+    return Prepared(table, measurement, coding, rows_, data, cell_priors(spec.priors, table), notes, tuple(anchors))
 
 
-def _scanned(spec: IRT, factors: Factors, data: ScannedResponses) -> Prepared:
+def _scanned(spec: ItemSpec, factors: Factors, data: ScannedResponses) -> Prepared:
     if factors.items != data.names or factors.covariates != data.covariate_names:
         raise ValueError(
             "Expected the scanned columns to be the items and covariates of the model, in its order: pass"
             f" Responses.scan(path, variables={list(factors.items)}, covariates={list(factors.covariates)}, ...)."
         )
     coding = data.coding(*_kinds(spec, data.names))
-    _check_covariates(data.sample, spec.group_equal)
+    check_covariates(data.sample, spec.group_equal)
     _check(spec, factors, data.n_persons, coding, data.margins.low.min(0).tolist())
     _check_categories(data, coding, spec.group_equal)
     anchors = anchor_items(data.sample.y, len(factors.factors)) if factors.exploratory else []
     table, measurement = assemble(spec, coding, data.group_labels, anchors, _pooled(data, coding))
     if not spec.priors:
-        _check_counts(table, coding)
+        check_counts(table, coding)
     s = data.sample
     rows = ItemData(coding.encode(s.y), s.group, s.weight, s.covariates)
     notes = (*data.notes, *coding.notes)
-    return Prepared(table, measurement, coding, rows, s, _priors(spec.priors, table), notes, tuple(anchors))
+    return Prepared(table, measurement, coding, rows, s, cell_priors(spec.priors, table), notes, tuple(anchors))
 
 
 def _pooled(data: ScannedResponses, coding: Coding) -> list[np.ndarray]:
