@@ -26,6 +26,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 EXAMPLE = re.compile(r"^<!-- example: (\S+) -->$", re.MULTILINE)
+LONGEST, FIRST, LAST = 400, 150, 60  # lines of an output: the middle of longer ones is left out
 SEPARATOR = "\x1e\n"
 SETTINGS = "import pandas as pd\npd.set_option('display.width', 120, 'display.max_columns', 20)\n"
 
@@ -77,7 +78,10 @@ def shown(code: str, printed: str, pictures: dict[str, str]) -> str:
     """A block of code, what it printed, and those of the pictures that it names."""
     parts = [f"```python\n{code}```"]
     if printed.strip():
-        text = "\n".join(line.rstrip() for line in printed.strip("\n").splitlines())
+        lines = [line.rstrip() for line in printed.strip("\n").splitlines()]
+        if len(lines) > LONGEST:
+            lines[FIRST:-LAST] = ["", f"... {len(lines) - FIRST - LAST} lines ...", ""]
+        text = "\n".join(lines)
         parts.append(f"```text\n{text}\n```")
     parts += [_picture(name, svg) for name, svg in pictures.items() if name in code]
     return "\n\n".join(parts)

@@ -85,6 +85,11 @@ def test_shown_output_and_pictures(hooks, tmp_path, monkeypatch):
         hooks.run_page("```python\n1 / 0\n```")
 
 
+def test_long_outputs_are_shortened(hooks):
+    short = hooks.shown("", "\n".join(map(str, range(1010))), {})
+    assert "\n149\n\n... 800 lines ...\n\n950\n" in short and "\n1009\n```" in short and "\n500\n" not in short
+
+
 def test_api_page_lists_every_public_name(hooks):
     import jaxlatent as jl
 
