@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from jaxlatent import latent
+    from jaxlatent import guides, latent
     from jaxlatent.batch import fit_batch
     from jaxlatent.cache import enable_compilation_cache
     from jaxlatent.compare import compare
@@ -23,17 +23,20 @@ if TYPE_CHECKING:
     from jaxlatent.dimension import choose_dimension
     from jaxlatent.fit import Fit
     from jaxlatent.inference.estimate import Estimate
+    from jaxlatent.inference.importance_weighted_elbo import ImportanceWeightedELBO
     from jaxlatent.inference.settings import ML, LeastSquares, MarginalML, estimator
     from jaxlatent.integration.adaptive import AdaptiveGaussHermite, ImportanceSampling, Laplace, QuasiMonteCarlo
     from jaxlatent.integration.gauss_hermite import GaussHermite
     from jaxlatent.irt import IRT
     from jaxlatent.irt_fit import ItemResponseFit
+    from jaxlatent.pair import Pair, numpyro_guide, numpyro_model, numpyro_pair, observe, sample_parameters
     from jaxlatent.sem import SEM, ModelWarning
     from jaxlatent.simulate import simulate
     from jaxlatent.spec.tokens import ModelSyntaxError
     from jaxlatent.spec.two_tier import bifactor
     from jaxlatent.storage import load
 
+_MODULES = {"datasets": "data.datasets", "guides": "guides", "latent": "latent"}
 _WHERE = {
     "SEM": "sem",
     "ModelWarning": "sem",
@@ -42,6 +45,13 @@ _WHERE = {
     "compare": "compare",
     "load": "storage",
     "simulate": "simulate",
+    "Pair": "pair",
+    "numpyro_guide": "pair",
+    "numpyro_model": "pair",
+    "numpyro_pair": "pair",
+    "observe": "pair",
+    "sample_parameters": "pair",
+    "ImportanceWeightedELBO": "inference.importance_weighted_elbo",
     "IRT": "irt",
     "ItemResponseFit": "irt_fit",
     "MarginalML": "inference.settings",
@@ -51,6 +61,7 @@ _WHERE = {
     "Laplace": "integration.adaptive",
     "QuasiMonteCarlo": "integration.adaptive",
     "ML": "inference.settings",
+    "AmortizedVI": "inference.amortized_settings",
     "LeastSquares": "inference.settings",
     "estimator": "inference.settings",
     "Estimate": "inference.estimate",
@@ -62,17 +73,18 @@ _WHERE = {
     "enable_compilation_cache": "cache",
 }
 
-_ROOMS = {"datasets": "jaxlatent.data.datasets", "latent": "jaxlatent.latent"}
 
 __all__ = [
     "IRT",
     "ML",
     "SEM",
     "AdaptiveGaussHermite",
+    "AmortizedVI",
     "Estimate",
     "Fit",
     "GaussHermite",
     "ImportanceSampling",
+    "ImportanceWeightedELBO",
     "ItemResponseFit",
     "Laplace",
     "LeastSquares",
@@ -80,6 +92,7 @@ __all__ = [
     "ModelSyntaxError",
     "ModelWarning",
     "Moments",
+    "Pair",
     "QuasiMonteCarlo",
     "Responses",
     "bifactor",
@@ -89,16 +102,22 @@ __all__ = [
     "enable_compilation_cache",
     "estimator",
     "fit_batch",
+    "guides",
     "latent",
     "load",
+    "numpyro_guide",
+    "numpyro_model",
+    "numpyro_pair",
+    "observe",
+    "sample_parameters",
     "simulate",
 ]
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used, so that importing jaxlatent costs nothing."""
-    if name in _ROOMS:
-        value: Any = import_module(_ROOMS[name])
+    if name in _MODULES:
+        value: Any = import_module(f"jaxlatent.{_MODULES[name]}")
     elif name in _WHERE:
         value = getattr(import_module(f"jaxlatent.{_WHERE[name]}"), name)
     else:

@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxlatent.data.frames import column_names, is_named
+from jaxlatent.data.scanned import ScannedResponses
+from jaxlatent.inference.amortized_settings import AmortizedVI
+from jaxlatent.inference.item_model import is_normal
 from jaxlatent.inference.item_preparation import Prepared, prepare, start_under_priors
 from jaxlatent.inference.marginal_fit import fit_items
 from jaxlatent.inference.settings import MarginalML
 from jaxlatent.irt_fit import ItemResponseFit
 from jaxlatent.latent.histogram import Histogram
 from jaxlatent.latent.latent import Latent
+from jaxlatent.latent.normal import Normal
 from jaxlatent.measurement.family import Family
 from jaxlatent.measurement.item_types import ITEM_TYPES
 from jaxlatent.sem import ModelWarning
@@ -43,8 +47,10 @@ class IRT:
     identifies is freed in all groups but the first. fixed: values of item parameters, such as {"guessing": 0.1}.
     constraints: a pair (A, b) with vec(loadings) = A t + b. priors: distributions of item parameters by name, such as
     {"loadings": numpyro.distributions.LogNormal(0, 0.5), "logit_guessing": Normal(-1.5, 1)}; the fit is then the
-    posterior mode. latent: None (normal), or "empirical_histogram" (jl.latent.Histogram(n, limit)) for one factor of
-    any shape. rotation: of an exploratory solution ("oblimin", "varimax", ...).
+    posterior mode. latent: the distribution of the factors, jl.latent.Normal() by default, Flow(...) or Mixture(k), by
+    AmortizedVI, whose means and covariances are the model's whatever its shape; or "empirical_histogram"
+    (jl.latent.Histogram(n, limit)), by MarginalML, for one factor of any shape. rotation: of an exploratory solution
+    ("oblimin", "varimax", ...).
 
     Raises ValueError naming the option where something is contradictory. Bock and Aitkin (1981); Reckase (2009).
     """
@@ -67,7 +73,9 @@ class IRT:
             raise ValueError("The option occasions is not in this version: leave it out.")
         latent = Histogram() if isinstance(latent, str) and latent == HISTOGRAM else latent
         if latent is not None and not isinstance(latent, Latent):
-            raise ValueError(f"Expected latent as {HISTOGRAM!r} or jl.latent.Histogram(...); got {latent!r}.")
+            raise ValueError(
+                f"Expected latent as jl.latent.Normal(), Flow(...), Mixture(k) or {HISTOGRAM!r}; got {latent!r}."
+            )
         _check_types(item_type)
         if isinstance(covariates, str):
             covariates = (covariates,)
@@ -121,22 +129,36 @@ class IRT:
         that should not be trusted as they are.
         """
         started = time.perf_counter()
-        engine = MarginalML() if engine is None else engine
-        if not isinstance(engine, MarginalML):
-            raise ValueError(f"Expected MarginalML(...) as the engine of an item response model; got {engine!r}.")
-        for name, value in (("cluster", cluster), ("checkpoint", checkpoint)):
-            if value is not None:
-                raise ValueError(f"The option {name} is not in this version for MarginalML: leave it out.")
+        engine = self._engine(engine)
+        if cluster is not None:
+            raise ValueError(f"The option cluster is not in this version for {engine.name}: leave it out.")
+        if checkpoint is not None and isinstance(engine, MarginalML):
+            raise ValueError("MarginalML takes no checkpoint: leave it out, or use AmortizedVI().")
+        if isinstance(engine, MarginalML):
+            _check_held(data, engine.name)
         if missing not in (None, "fiml", "listwise"):
             raise ValueError(f"Expected missing to be None, 'fiml' or 'listwise'; got {missing!r}.")
         if isinstance(key, bool) or not isinstance(key, int | np.integer) or key < 0:
             raise ValueError(f"Expected key, the random key, to be a whole number from 0; got {key!r}.")
         p = self._prepare(data, group, weights, listwise=missing == "listwise")
-        fitted = fit_items(
-            p.table, p.measurement, p.coding, p.data, p.responses, engine, priors=p.priors, notes=p.notes, key=int(key),
-            progress=progress, anchors=p.anchors, start=start_under_priors(p),
-            histogram=self.latent if isinstance(self.latent, Histogram) else None,
-        )  # fmt: skip
+        options: dict[str, Any] = {
+            "priors": p.priors, "notes": p.notes, "key": int(key), "progress": progress, "anchors": p.anchors,
+            "start": start_under_priors(p),
+        }  # fmt: skip
+        if isinstance(engine, MarginalML):
+            histogram = self.latent if isinstance(self.latent, Histogram) else None
+            fitted = fit_items(
+                p.table, p.measurement, p.coding, p.data, p.responses, engine, histogram=histogram, **options
+            )
+        else:
+            from jaxlatent.inference.amortized_fit import fit_amortized
+            from jaxlatent.inference.amortized_run import Streamed
+
+            fitted = fit_amortized(
+                p.table, p.measurement, p.coding, p.data, p.responses, engine, latent=self.latent,
+                streamed=Streamed(data, p.coding) if isinstance(data, ScannedResponses) else None,
+                checkpoint=checkpoint, **options,
+            )  # fmt: skip
         fit = ItemResponseFit(self, fitted, 0.0)
         if p.anchors and self.rotation not in (None, "none"):
             fit = fit.rotate(self.rotation)
@@ -144,6 +166,22 @@ class IRT:
         for sentence in fit.warnings:
             warnings.warn(sentence, ModelWarning, stacklevel=2)
         return fit
+
+    def _engine(self, engine: Any) -> MarginalML | AmortizedVI:
+        """The engine asked for; None is MarginalML where latent variables are normal."""
+        if engine is None:
+            quadrature = is_normal(self.latent) or isinstance(self.latent, Histogram)
+            engine = MarginalML() if quadrature else AmortizedVI()
+        if not isinstance(engine, MarginalML | AmortizedVI):
+            raise ValueError(
+                f"Expected MarginalML(...) or AmortizedVI(...) as the engine of an item response model; got {engine!r}."
+            )
+        histogram = isinstance(self.latent, Histogram)
+        if isinstance(engine, MarginalML) and not histogram:
+            _check_normal(self.latent)
+        if isinstance(engine, AmortizedVI) and histogram:
+            raise ValueError("An empirical histogram is estimated by MarginalML: use it, or latent=jl.latent.Flow().")
+        return engine
 
     def _prepare(self, data: Any, group: str | None, weights: str | None, *, listwise: bool = False) -> Prepared:
         return prepare(self, data, group, weights, listwise=listwise)
@@ -154,7 +192,13 @@ class IRT:
 
         if isinstance(self.latent, Histogram):
             raise ValueError("An empirical histogram has no density to bind: leave latent out.")
+        _check_held(data, "A bound model")
         return bind_items(self, self._prepare(data, group, None, listwise=missing == "listwise"))
+
+
+def _check_held(data: Any, what: str) -> None:
+    if isinstance(data, ScannedResponses):
+        raise ValueError(f"{what} holds all answers in memory: pass pandas.read_parquet(path), or use AmortizedVI().")
 
 
 def _check_types(given: Any) -> None:
@@ -164,6 +208,14 @@ def _check_types(given: Any) -> None:
             continue
         if not isinstance(name, str) or name not in ITEM_TYPES:
             raise ValueError(f"Expected an item type among {', '.join(ITEM_TYPES)}, or a Family; got {name!r}.")
+
+
+def _check_normal(latent: Latent | None) -> None:
+    """MarginalML's points, scores and information are those of normal latent variables."""
+    if latent is not None and not isinstance(latent, Normal):
+        raise ValueError(
+            f"MarginalML takes normal latent variables; got latent={latent!r}: use AmortizedVI(), or leave latent out."
+        )
 
 
 def _check_rotation(rotation: str | None, factors: Any) -> None:
@@ -187,6 +239,7 @@ def fit_irt_batch(model: IRT, stacked: Any, engine: Any = None) -> Any:
         raise ValueError("fit_batch starts once for every data set: expected MarginalML(starts=1).")
     if isinstance(model.latent, Histogram):
         raise ValueError("fit_batch takes normal latent variables: leave latent out.")
+    _check_normal(model.latent)
     if model.covariates:
         raise ValueError("fit_batch takes item response models without covariates.")
     if is_named(stacked) or isinstance(stacked, str):

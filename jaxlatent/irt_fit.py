@@ -15,8 +15,12 @@ from jaxlatent.diagnostics.item_measures import item_fit_measures, item_warnings
 from jaxlatent.diagnostics.item_nodes import ItemDiagnosis
 from jaxlatent.diagnostics.item_score_tests import item_modification_indices, item_score_tests
 from jaxlatent.diagnostics.item_wald import item_wald_test
+from jaxlatent.inference.amortized_fit import log_likelihood_estimate
 from jaxlatent.inference.estimate import MESSAGES
-from jaxlatent.inference.marginal_fit import ItemData, ItemFitted
+from jaxlatent.inference.importance import LogLikelihoodEstimate
+from jaxlatent.inference.item_data import ItemData, ItemRows
+from jaxlatent.inference.marginal_fit import ItemFitted
+from jaxlatent.inference.settings import MarginalML
 from jaxlatent.integration.histogram import EmpiricalHistogram
 from jaxlatent.numerics.rotation import Rotation, rotate
 from jaxlatent.results import item_tables as tables
@@ -28,6 +32,7 @@ from jaxlatent.spec.item_start import exploratory_anchors
 if TYPE_CHECKING:
     import pandas as pd
 
+    from jaxlatent.diagnostics.two_sample import TwoSampleTest
     from jaxlatent.item_plotting import ItemPlots
     from jaxlatent.report.summary import Summary
 
@@ -50,7 +55,7 @@ class ItemResponseFit:
     def __repr__(self) -> str:
         state = "converged" if self.converged else "NOT converged"
         f = self._fitted
-        return f"<ItemResponseFit by MarginalML: {f.n_parameters} parameters, n = {f.n_total:g}, {state}>"
+        return f"<ItemResponseFit by {f.engine.name}: {f.n_parameters} parameters, n = {f.n_total:g}, {state}>"
 
     # ---- how it went ------------------------------------------------------------------------------------------
 
@@ -59,7 +64,8 @@ class ItemResponseFit:
         """The engine with its options resolved."""
         from dataclasses import replace
 
-        return replace(self._fitted.engine, integration=self._fitted.rule)
+        f = self._fitted
+        return replace(f.engine, integration=f.rule) if isinstance(f.engine, MarginalML) else f.engine
 
     @property
     def converged(self) -> bool:
@@ -185,6 +191,11 @@ class ItemResponseFit:
         """Total log-likelihood."""
         return self._fitted.log_likelihood
 
+    @cached_property
+    def log_likelihood_estimate(self) -> LogLikelihoodEstimate:
+        """(value, standard_error, n_samples) of the log-likelihood by draws from the guide, for AmortizedVI."""
+        return log_likelihood_estimate(self._fitted)
+
     def log_likelihoods(self, data: Any = None) -> pd.Series:
         """Log-likelihood of every person, fitted or new."""
         import pandas as pd
@@ -221,6 +232,19 @@ class ItemResponseFit:
     def reliability(self) -> pd.DataFrame:
         """marginal (expected from the model) and empirical (of the EAP scores): a row a factor."""
         return fit_tables.reliability_frame(self._diagnosis, self._turn)
+
+    def two_sample_test(
+        self, *, method: Any = "network", tolerance: float = 0.0, baseline: bool = True, repeats: int = 0, key: int = 0
+    ) -> TwoSampleTest:
+        """Whether a classifier tells the persons from simulated ones: .statistics, and .importance where repeats > 0.
+
+        method: "network" or "neighbours"; tolerance: accuracy above 1/2 that still is fit (Urban and Bauer 2022).
+        """
+        from jaxlatent.diagnostics.two_sample import item_two_sample_test
+
+        return item_two_sample_test(
+            self._fitted, method=method, tolerance=tolerance, baseline=baseline, repeats=repeats, key=key
+        )
 
     def wald_test(self, constraints: str) -> pd.Series:
         """Wald test of constraints on labels and names of vcov(), such as "a == b; F1=~A1 == 1": stat, df, pvalue."""
@@ -271,7 +295,7 @@ class ItemResponseFit:
 
     # ---- persons ----------------------------------------------------------------------------------------------
 
-    def _read(self, data: Any) -> tuple[ItemData, np.ndarray]:
+    def _read(self, data: Any) -> tuple[ItemRows, np.ndarray]:
         f = self._fitted
         if data is None:
             if f.responses is None:

@@ -9,15 +9,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from jaxlatent.inference.item_model import is_normal
 from jaxlatent.integration.histogram import EmpiricalHistogram
 from jaxlatent.plots import information_plots, item_plots, person_plots
 from jaxlatent.plots.item_plots import ItemTrace, Kind
+from jaxlatent.plots.learned_density import learned_contours, learned_density
+from jaxlatent.plots.loss_trace import loss_trace
+from jaxlatent.plots.matplotlib_figure import finish
 from jaxlatent.plots.parameter_plots import factor_scores, parameters
 from jaxlatent.plots.path_diagram import PathDiagram, path_diagram
 from jaxlatent.plots.residual_plots import residuals
 from jaxlatent.plots.scree_plot import scree
 from jaxlatent.results import item_curves as curves
 from jaxlatent.results.item_difficulties import difficulties_along, items_of_factor
+from jaxlatent.results.learned_latent import log_density, marginal_density
 
 if TYPE_CHECKING:
     from jaxlatent.irt_fit import ItemResponseFit
@@ -140,6 +145,42 @@ class ItemPlots:
             found = {name: curves.mean_density(x, frame[name], frame[f"{name}_se"]) for name in shown}
         return person_plots.latent_density(x, shown, persons=found, path=path)
 
+    def latent_density(
+        self, path: str | Path | None = None, factors: Sequence[str] | None = None, *, group: str | None = None
+    ) -> Any:
+        """A learned density beside the normal one of the same means and variances: a line for one factor.
+
+        Two factors, in a model of two, are drawn as contours.
+        """
+        g, names = self._group(group), list(self._fitted.table.factors)
+        chosen = [self._factor(name) for name in factors or names[:2]]
+        axes = [self._axis(f) for f in chosen]
+        if len(chosen) == 1 or len(names) != 2:
+            f, x = chosen[0], axes[0]
+            learned, normal = self._density(x, f, g), self._normal_density(x, f, g)
+            return learned_density(x, learned, normal, factor=self._label(f), path=path)
+        grid = np.stack(np.meshgrid(*axes), -1)
+        flat = grid.reshape(-1, 2)[:, np.argsort(chosen)]
+        mean, cov = curves.latent_moments(self._params, g)
+        away = flat - np.ravel(mean)[: flat.shape[1]]
+        normal = np.exp(-((away @ np.linalg.inv(cov)) * away).sum(1) / 2) / (2 * np.pi * np.sqrt(np.linalg.det(cov)))
+        learned = normal if is_normal(self._fitted.latent) else np.exp(log_density(self._fitted, flat, g))
+        shape = grid.shape[:2]
+        labels = (self._label(chosen[0]), self._label(chosen[1]))
+        return learned_contours(
+            axes[0], axes[1], learned.reshape(shape), normal.reshape(shape), factors=labels, path=path
+        )
+
+    def loss(self, path: str | Path | None = None) -> Any:
+        """Minus the bound a person by epoch of training, for fits by AmortizedVI; held out: of persons held out."""
+        if self._fitted.amortized is None:
+            raise ValueError("plot.loss shows the training of a guide: fit with AmortizedVI().")
+        epoch, loss, held, _ = np.array(self._fitted.amortized.looks, float).T
+        watched = (epoch, -held) if np.isfinite(held).any() else None
+        ax = loss_trace(epoch, loss, held_out=watched)
+        ax.set_xlabel("epoch")
+        return finish(ax, path)
+
     # ---- the model --------------------------------------------------------------------------------------------
 
     def path_diagram(
@@ -229,10 +270,15 @@ class ItemPlots:
         return ItemTrace(tuple(f"{v:g}" for v in values), found.probabilities[:, j, : len(values)], expected, ordered)
 
     def _density(self, x: np.ndarray, factor: int, group: int) -> np.ndarray:
-        """Density [point] of a factor in a group: normal, over the covariates of its persons, or a histogram."""
+        """Density [point] of a factor in a group: normal, over the covariates of its persons, or learned."""
         if isinstance(self._fitted.rule, EmpiricalHistogram):
             nodes, weights = self._fitted.rule.arrays()
             return np.interp(x, nodes, weights / (nodes[1] - nodes[0]), left=0.0, right=0.0)
+        if not is_normal(self._fitted.latent):
+            return marginal_density(self._fitted, x, factor, group)
+        return self._normal_density(x, factor, group)
+
+    def _normal_density(self, x: np.ndarray, factor: int, group: int) -> np.ndarray:
         means = curves.person_means(self._params, self._covariates(group), group)[:, factor]
         variance = curves.latent_moments(self._params, group)[1][factor, factor]
         return curves.mean_density(x, means, np.full(len(means), np.sqrt(variance)))

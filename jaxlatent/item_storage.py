@@ -7,11 +7,23 @@ from typing import Any
 
 import numpy as np
 
+from jaxlatent.amortized_storage import (
+    described,
+    latent_of,
+    settings_manifest,
+    trained_arrays,
+    trained_manifest,
+    with_trained,
+)
 from jaxlatent.data.coding import Coding
+from jaxlatent.data.long_arrays import LongResponses
 from jaxlatent.data.responses import Responses
+from jaxlatent.inference.amortized_settings import AmortizedVI
 from jaxlatent.inference.estimate import Estimate
+from jaxlatent.inference.item_data import ItemData
+from jaxlatent.inference.item_model import is_normal
 from jaxlatent.inference.item_preparation import assemble
-from jaxlatent.inference.marginal_fit import ItemData, ItemFitted
+from jaxlatent.inference.marginal_fit import ItemFitted
 from jaxlatent.inference.priors import Priors
 from jaxlatent.inference.settings import MarginalML
 from jaxlatent.integration.adaptive import AdaptiveGaussHermite, ImportanceSampling, Laplace, QuasiMonteCarlo
@@ -19,7 +31,6 @@ from jaxlatent.integration.gauss_hermite import GaussHermite
 from jaxlatent.integration.histogram import EmpiricalHistogram
 from jaxlatent.irt import IRT
 from jaxlatent.irt_fit import ItemResponseFit
-from jaxlatent.latent.histogram import Histogram
 from jaxlatent.spec.item_table import item_layout
 
 KIND = "jaxlatent item response fit"
@@ -42,10 +53,10 @@ def item_arrays(fit: ItemResponseFit, include_data: bool) -> dict[str, Any]:
     if f.vcov is not None:
         arrays["vcov"] = f.vcov
     if include_data and f.responses is not None:
-        r = f.responses
+        r = f.responses.to_dense() if isinstance(f.responses, LongResponses) else f.responses
         arrays |= {"y": r.y, "group": r.group, "index": r.index}
         arrays |= {n: a for n, a in (("weight", r.weight), ("covariates", r.covariates)) if a is not None}
-    return arrays
+    return arrays if f.amortized is None else arrays | trained_arrays(f)
 
 
 def item_manifest(fit: ItemResponseFit) -> dict[str, Any]:
@@ -69,15 +80,16 @@ def item_manifest(fit: ItemResponseFit) -> dict[str, Any]:
         "constraints": None if spec.constraints is None else [np.asarray(part).tolist() for part in spec.constraints],
         "priors": sorted(spec.priors),
         "rotation": spec.rotation,
-        "histogram": asdict(spec.latent) if isinstance(spec.latent, Histogram) else None,
+        "latent": None if spec.latent is None else described(spec.latent),
         "turned": None if rotation is None else rotation.settings.name,
         "anchors": list(f.anchors),
         "names": list(f.coding.names),
         "values": [None if v is None else list(v) for v in f.coding.values],
         "groups": list(f.table.groups),
         "group": f.group_name,
-        "engine": {"se": f.engine.se, "tolerance": f.engine.tolerance, "starts": f.engine.starts},
-        "rule": {"class": type(rule).__name__, **{k: v for k, v in asdict(rule).items() if v is not None}},
+        "engine": _engine_manifest(f.engine),
+        "rule": {"class": type(rule).__name__, **{k: v for k, v in asdict(rule).items() if _is_plain(v)}},
+        "trained": None if f.amortized is None else trained_manifest(f),
         "why": f.why,
         "n_total": f.n_total,
         "log_likelihood": f.log_likelihood,
@@ -87,6 +99,16 @@ def item_manifest(fit: ItemResponseFit) -> dict[str, Any]:
         "notes": list(f.notes),
         "key": f.key,
     }
+
+
+def _engine_manifest(engine: MarginalML | AmortizedVI) -> dict[str, Any]:
+    if isinstance(engine, AmortizedVI):
+        return {"amortized": settings_manifest(engine)}
+    return {"se": engine.se, "tolerance": engine.tolerance, "starts": engine.starts}
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, int | float | str | tuple | list)
 
 
 def _type_names(given: Any) -> Any:
@@ -119,11 +141,11 @@ def item_fit_of(manifest: dict[str, Any], arrays: dict[str, np.ndarray], objects
     if isinstance(factors, dict):
         factors = pd.DataFrame(factors["q"], factors["rows"], factors["columns"])
     constraints = None if m["constraints"] is None else tuple(np.asarray(part) for part in m["constraints"])
-    histogram = m.get("histogram")
+    latent = latent_of(m["latent"])
     spec = IRT(
         _types(m["item_type"], objects), factors, covariates=m["covariates"], group_equal=m["group_equal"],
         fixed=m["fixed"], constraints=constraints, rotation=m["rotation"],
-        latent=Histogram(**histogram) if histogram else None,
+        latent=latent,
     )  # fmt: skip
     coding = Coding(tuple(m["names"]), tuple(None if v is None else tuple(v) for v in m["values"]))
     table, measurement = assemble(spec, coding, tuple(m["groups"]), m["anchors"])
@@ -143,10 +165,14 @@ def item_fit_of(manifest: dict[str, Any], arrays: dict[str, np.ndarray], objects
             m["group"], (), arrays.get("covariates"), table.covariates,
         )  # fmt: skip
         data = ItemData(coding.encode(responses.y), responses.group, responses.weight, responses.covariates)
+    amortized = m["engine"].get("amortized")
+    engine = MarginalML(rule, **m["engine"]) if amortized is None else AmortizedVI(**amortized)
     fitted = ItemFitted(
-        table, layout, measurement, coding, data, responses, MarginalML(rule, **m["engine"]), rule, m["why"],
+        table, layout, measurement, coding, data, responses, engine, rule, m["why"],
         Priors(), estimate, m["log_likelihood"], tuple(m["notes"]), m["key"], tuple(m["anchors"]),
         m["n_total"], m["group"], arrays.get("vcov"),
     )  # fmt: skip
+    if m["trained"] is not None:
+        fitted = with_trained(fitted, m["trained"], arrays, None if is_normal(latent) else latent)
     fit = ItemResponseFit(spec, fitted, m["elapsed"])
     return fit.rotate(m["turned"]) if m["turned"] else fit

@@ -6,7 +6,6 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from jaxlatent.inference.estimate import MESSAGES
@@ -49,7 +48,7 @@ def _info(fit: ItemResponseFit) -> SummaryInfo:
     f = fit._fitted
     table = f.table
     weighted = f.data.weight is not None
-    counts: int | dict[str, int] = round(f.n_total) if weighted else len(f.data.codes)
+    counts: int | dict[str, int] = round(f.n_total) if weighted else f.data.n_persons
     if table.n_groups > 1:
         counts = {label: int((f.data.group == g).sum()) for g, label in enumerate(table.groups)}
     return SummaryInfo(
@@ -59,7 +58,7 @@ def _info(fit: ItemResponseFit) -> SummaryInfo:
         n_parameters=f.n_parameters,
         n_equality_constraints=table.linear.rank,
         n_observations=counts,
-        missing=_missing(f.data.codes),
+        missing=_missing(f.data.n_missing, f.data.shape),
         se=SE.get(f.engine.se, f.engine.se),
         converged=fit.converged,
         message=MESSAGES[int(f.estimate.code)],
@@ -71,9 +70,8 @@ def _info(fit: ItemResponseFit) -> SummaryInfo:
     )
 
 
-def _missing(codes: np.ndarray) -> str:
-    lost = int((codes < 0).sum() if codes.dtype == np.int8 else np.isnan(codes).sum())
-    return f"{lost} answers ({100 * lost / codes.size:.1f} %)" if lost else ""
+def _missing(lost: int, shape: tuple[int, int]) -> str:
+    return f"{lost} answers ({100 * lost / (shape[0] * shape[1]):.1f} %)" if lost else ""
 
 
 def _details(fit: ItemResponseFit) -> list[tuple[str, str]]:

@@ -11,21 +11,14 @@ import pandas as pd
 import pytest
 
 import jaxlatent as jl
-from jaxlatent.data.incomplete import CaseArrays, cases_of, missing_positions
+from jaxlatent.data.incomplete import CaseArrays, cases_of, joined, missing_positions
 from jaxlatent.data.responses import Responses
-from jaxlatent.inference import saturated
+from jaxlatent.inference import casewise_model, saturated
+from jaxlatent.inference.casewise_model import CasewiseModel, casewise_first, casewise_second
+from jaxlatent.inference.casewise_sums import casewise_sums, factor_sums, saturated_information_of
+from jaxlatent.inference.saturated import em_step, pack_moments, saturated_first, saturated_second
 from jaxlatent.models.casewise import gram_matrices, log_likelihood, moment_scores, saturated_information
-from jaxlatent.models.casewise_objective import (
-    CasewiseProblem,
-    em_step,
-    fiml_first,
-    fiml_second,
-    pack_moments,
-    pattern_information,
-    saturated_first,
-    saturated_second,
-    unpack_moments,
-)
+from jaxlatent.models.casewise_objective import CasewiseProblem, fiml_first, fiml_second
 from jaxlatent.models.cells import cells_of
 from jaxlatent.numerics.masked import Cases
 from jaxlatent.spec.layout import layout_of, unpack
@@ -95,8 +88,13 @@ def autodiff(name):
     """Value, gradient and Hessian over (mu, vech Sigma) of the plain likelihood."""
     data = DATA[name]
     with jax.enable_x64(True):
-        x = pack_moments(*(jnp.asarray(v) for v in point()))
-        function = lambda x: plain(data, *unpack_moments(x, P))  # noqa: E731
+        x = pack_moments(*point())
+        low = np.tril_indices(P)
+
+        def function(x):
+            half = jnp.zeros((P, P)).at[low].set(x[P:])
+            return plain(data, x[:P], half + jnp.tril(half, -1).T)
+
         both = jax.jit(lambda x: (*jax.value_and_grad(function)(x), jax.hessian(function)(x)))
         return tuple(np.asarray(v) for v in both(x))
 
@@ -117,8 +115,9 @@ def test_value_gradient_and_information(name):
     information = saturated_information(jax.jit(gram_matrices)(mu, sigma, buckets))
     np.testing.assert_allclose(information, hessian, rtol=1e-9, atol=1e-9 * np.abs(hessian).max())
     n = sum(float(c.n.sum()) for c in buckets)
-    x = pack_moments(jnp.asarray(mu), jnp.asarray(sigma))
-    first, second = saturated_first(buckets, x), saturated_second(buckets, x)
+    x = pack_moments(mu, sigma)
+    host = cases_of(data, 0)
+    first, second = saturated_first(host, x), saturated_second(host, x)
     np.testing.assert_allclose(first[0] * n, value, rtol=1e-12)
     np.testing.assert_allclose(first[1] * n, gradient, rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(second[0] * n, hessian, rtol=1e-9, atol=1e-9 * np.abs(hessian).max())
@@ -165,7 +164,7 @@ def test_expected_information_given_the_patterns():
         inverse[np.ix_(o, o)] = np.linalg.inv(sigma[np.ix_(o, o)])
         want[:P, :P] += inverse
         want[P:, P:] += duplication.T @ np.kron(inverse, inverse) @ duplication / 2
-    found = jax.jit(pattern_information)(mu, sigma, cases(data))
+    found = saturated_information_of(cases_of(data, 0), mu, sigma, expected=True)
     np.testing.assert_allclose(found, want, rtol=1e-9, atol=1e-9)
 
 
@@ -173,12 +172,11 @@ def test_expected_information_given_the_patterns():
 def test_em_never_loses(name):
     """The likelihood rises with every step, and ends where the gradient is zero."""
     buckets = cases(DATA[name])
-    mu, sigma = (jnp.asarray(v) for v in point())
-    step = jax.jit(em_step)
+    mu, sigma = point()
     value = jax.jit(lambda mu, sigma: log_likelihood(mu, sigma, buckets).value)
     values = [float(value(mu, sigma))]
     for _ in range(30):
-        mu, sigma = step(buckets, mu, sigma)
+        mu, sigma = em_step(cases_of(DATA[name], 0), mu, sigma)
         values.append(float(value(mu, sigma)))
     assert (np.diff(values) <= 1e-10).all()
     assert values[-1] < values[0] - 1
@@ -200,6 +198,36 @@ def test_more_rows_than_a_chunk():
     for field in grams[0]._fields:
         total = sum(getattr(g, field) for g in grams[1:])
         np.testing.assert_allclose(getattr(grams[0], field), total, rtol=1e-10, atol=1e-9)
+
+
+@pytest.mark.parametrize("weight", [False, True])
+def test_large_data_block_by_block(weight, monkeypatch):
+    """Rows read where they are, in blocks whose last overlaps: the sums and both kinds of information are the same."""
+    data, at = incomplete(700, 0.4, p=9, seed=9, weight=weight), point(9)
+    plain = cases_of(data, 0)
+    monkeypatch.setattr("jaxlatent.data.incomplete.LARGE", 1)
+    monkeypatch.setattr("jaxlatent.data.incomplete.BLOCK", 150)
+    large = cases_of(data, 0)
+    assert [type(bucket).__name__ for bucket in large] == ["LargeCases"] * len(plain)
+    assert [bucket.width for bucket in large] == [bucket.width for bucket in plain]
+    assert all(bucket.mean is large[0].mean for bucket in large)
+    for here, there in zip(casewise_sums(*at, large), casewise_sums(*at, plain), strict=True):
+        np.testing.assert_allclose(here, there, rtol=1e-11, atol=1e-9)
+    for expected in (False, True):
+        here, there = (saturated_information_of(form, *at, expected=expected) for form in (large, plain))
+        np.testing.assert_allclose(here, there, rtol=1e-11, atol=1e-11 * np.abs(there).max())
+
+
+def test_cases_of_weight_zero_count_for_nothing():
+    """At the end, where they are not looked at, and in between."""
+    data, (mu, sigma) = incomplete(300, seed=10), point()
+    (whole,) = cases(data, single=True)
+    n = np.where((np.arange(len(whole.n)) < 190) & (np.arange(len(whole.n)) != 40), whole.n, 0)
+    kept = cases(data.take(n[:300] > 0), single=True)
+    for function in (log_likelihood, gram_matrices):
+        here, there = (jax.jit(function)(mu, sigma, form) for form in ((whole._replace(n=n),), kept))
+        for field, value in here._asdict().items():
+            np.testing.assert_allclose(value, getattr(there, field), rtol=1e-10, atol=1e-9, err_msg=field)
 
 
 # ---- the structured objective ---------------------------------------------------------------------------------------
@@ -360,3 +388,81 @@ def test_two_stage_rests_on_saturated_moments():
     ours = fit.parameters[fit.parameters["op"] != "~1"]
     np.testing.assert_allclose(ours["est"], plainly.parameters["est"][: len(ours)], rtol=1e-6)
     assert (fit.engine.se, fit.engine.test) == ("robust_two_stage", "satorra_bentler")
+
+
+# ---- by factors -----------------------------------------------------------------------------------------------------
+
+TWO = "f =~ x1 + x2 + x3 + x4 + x5 + x6\ng =~ x7 + x8 + x9 + x10 + x11 + x12\ng ~ f"
+
+
+def two_factors(n, share, seed=0):
+    """Twelve items of two factors with missing cells: nearly as many patterns as rows."""
+    rng = np.random.default_rng(seed)
+    f = rng.standard_normal(n)
+    g = 0.5 * f + rng.standard_normal(n)
+    y = np.repeat(np.stack([f, g], axis=1), 6, axis=1) * rng.uniform(0.6, 1.2, 12) + rng.standard_normal((n, 12))
+    y[rng.uniform(size=y.shape) < share] = np.nan
+    return pd.DataFrame(y, columns=[f"x{k + 1}" for k in range(12)])
+
+
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("share", [0.15, 0.3, 0.6])
+def test_by_factors_is_the_same(share, large, monkeypatch):
+    """Value, gradient and Hessian by factors are those by missing blocks, whatever is missing."""
+    if large:
+        monkeypatch.setattr("jaxlatent.data.incomplete.LARGE", 1)
+        monkeypatch.setattr("jaxlatent.data.incomplete.BLOCK", 150)
+    fit = jl.SEM(TWO).fit(two_factors(400, 0.3))
+    layout = fit._fitted.layout
+    data = Responses.from_frame(two_factors(400, share, seed=1), fit._fitted.table.observed)
+    made = (cases_of(data, 0),)
+    plain = CasewiseModel(layout, made, float(len(data.y)))
+    factors = plain._replace(cases=(joined(made[0]),), factors=2)
+    free = fit._fitted.free * np.random.default_rng(2).uniform(0.8, 1.2, len(fit._fitted.free))
+    for first, second in zip(casewise_first(plain, free), casewise_first(factors, free), strict=True):
+        np.testing.assert_allclose(second, first, rtol=1e-8, atol=1e-12)
+    for first, second in zip(casewise_second(plain, free), casewise_second(factors, free), strict=True):
+        np.testing.assert_allclose(second, first, rtol=1e-8, atol=1e-10)
+
+
+def test_fits_by_factors(monkeypatch):
+    """Where more variables are missing than there are factors the fit goes by factors, and is the same fit."""
+    used = []
+    monkeypatch.setattr(casewise_model, "factor_sums", lambda *a: used.append(1) or factor_sums(*a))
+    frame = two_factors(600, 0.5, seed=3)
+    fit = jl.SEM(TWO).fit(frame)
+    assert used
+    monkeypatch.setattr(CasewiseModel, "by_factors", lambda *_: None)
+    other = jl.SEM(TWO).fit(frame)
+    assert fit.converged
+    assert other.converged
+    assert fit.log_likelihood == pytest.approx(other.log_likelihood, abs=1e-8)
+    np.testing.assert_allclose(fit.parameters["est"], other.parameters["est"], rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(fit.parameters["se"], other.parameters["se"], rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("more", "share", "by"),
+    [("", 0.5, True), ("\nx1 ~~ x2", 0.5, False), ("\nx1 ~~ 0*x1", 0.5, False), ("", 0.02, False)],
+)
+def test_when_by_factors(more, share, by, monkeypatch):
+    """Not with correlated or fixed zero residuals, nor where few patterns are shared by many."""
+    seen = []
+    whole = CasewiseModel.by_factors
+    monkeypatch.setattr(CasewiseModel, "by_factors", lambda *a: seen.append(whole(*a)) or seen[-1])
+    jl.SEM(TWO + more).fit(two_factors(400, share, seed=4))
+    assert (seen[0] is not None) == by
+
+
+def test_negative_variances_are_not_lost():
+    """A Heywood case has no factor form at its maximum: it is fitted by missing blocks."""
+    rng = np.random.default_rng(5)
+    loadings = np.array([1.1, 0.7, 0.7, 0.7, 0.7, 0.7, 0.7, 0.7])
+    sigma = np.outer(loadings, loadings) + np.diag([-0.1] + [0.51] * 7)
+    y = rng.multivariate_normal(np.zeros(8), sigma, 800)
+    y[rng.uniform(size=y.shape) < 0.4] = np.nan
+    frame = pd.DataFrame(y, columns=[f"x{k + 1}" for k in range(8)]).dropna(how="all")
+    with pytest.warns(jl.ModelWarning, match="Heywood"):
+        fit = jl.SEM("f =~ " + " + ".join(frame.columns)).fit(frame)
+    assert fit.converged
+    assert fit.parameters["est"][fit.parameters["op"] == "~~"].min() < 0

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 MOST_CATEGORIES = 100
+NOTHING = np.empty(0)
 
 
 @dataclass(frozen=True)
@@ -28,8 +30,10 @@ class Coding:
         """Whether every item is."""
         return all(v is not None for v in self.values)
 
-    def encode(self, y: np.ndarray) -> np.ndarray:
+    def encode(self, y: np.ndarray, first_row: int = 0) -> np.ndarray:
         """Codes [person, item]: int8 with -1 for missing if all items are categorical, else floats with nan.
+
+        first_row: where y begins in the data, for the error.
 
         Raises
         ------
@@ -47,13 +51,31 @@ class Coding:
             at = np.clip(np.searchsorted(known, column[seen]), 0, len(known) - 1)
             wrong = known[at] != column[seen]
             if wrong.any():
-                row, value = int(np.flatnonzero(seen)[wrong][0]) + 1, column[seen][wrong][0]
+                row, value = first_row + int(np.flatnonzero(seen)[wrong][0]) + 1, column[seen][wrong][0]
                 there = ", ".join(f"{v:g}" for v in values)
                 raise ValueError(
                     f"The item {name!r} has the value {value:g} in row {row}, none of its categories ({there})."
                 )
             out[seen, j] = at
         return out
+
+
+class ColumnFacts(NamedTuple):
+    """What decides how an item is coded: its distinct values in order (the first of them, where they are not complete),
+    and the first value that is negative and the first that is no whole number, each with its row.
+    """
+
+    distinct: np.ndarray
+    complete: bool = True
+    negative: tuple[int, float] | None = None
+    fraction: tuple[int, float] | None = None
+
+
+def column_facts(column: np.ndarray) -> ColumnFacts:
+    """Facts of one column with nan for missing."""
+    flags = (column < 0, (column != np.round(column)) & (column == column))
+    first = [(int(np.flatnonzero(bad)[0]), float(column[bad][0])) if bad.any() else None for bad in flags]
+    return ColumnFacts(np.unique(column[column == column]), True, first[0], first[1])
 
 
 def coding_of(y: np.ndarray, names: Sequence[str], categorical: Sequence[bool], counts: Sequence[bool]) -> Coding:
@@ -64,20 +86,29 @@ def coding_of(y: np.ndarray, names: Sequence[str], categorical: Sequence[bool], 
     ValueError
         A categorical item or a count has a value that is negative or no whole number, or far too many values.
     """
+    whole = [a or b for a, b in zip(categorical, counts, strict=True)]
+    facts = [column_facts(column) if each else ColumnFacts(NOTHING) for column, each in zip(y.T, whole, strict=True)]
+    return coding_from(facts, names, categorical, counts)
+
+
+def coding_from(
+    facts: Sequence[ColumnFacts], names: Sequence[str], categorical: Sequence[bool], counts: Sequence[bool]
+) -> Coding:
+    """Categories of items of which only these facts are known: see coding_of."""
     values: list[tuple[float, ...] | None] = []
     moved: list[str] = []
     gaps: list[str] = []
-    for name, column, is_categorical, is_count in zip(names, y.T, categorical, counts, strict=True):
-        seen = column[column == column]
+    for name, each, is_categorical, is_count in zip(names, facts, categorical, counts, strict=True):
         if is_categorical or is_count:
-            _check_whole(name, column)
+            _check_whole(name, each)
         if not is_categorical:
             values.append(None)
             continue
-        found = np.unique(seen)
+        found = each.distinct
         if len(found) > MOST_CATEGORIES:
+            count = f"{'' if each.complete else 'at least '}{len(found)}"
             raise ValueError(
-                f"The item {name!r} has {len(found)} different values, too many for categories: give it the item type"
+                f"The item {name!r} has {count} different values, too many for categories: give it the item type"
                 " 'normal' or a count."
             )
         if len(found) == 1:
@@ -102,12 +133,11 @@ def _some(names: Sequence[str]) -> str:
     return f"{len(names)} item(s) ({shown}{', ...' if len(names) > 5 else ''})"
 
 
-def _check_whole(name: str, column: np.ndarray) -> None:
-    for wrong, what in ((column < 0, "negative"), (column != np.round(column), "not a whole number")):
-        wrong = wrong & (column == column)
-        if wrong.any():
-            row = int(np.flatnonzero(wrong)[0])
+def _check_whole(name: str, facts: ColumnFacts) -> None:
+    for wrong, what in ((facts.negative, "negative"), (facts.fraction, "not a whole number")):
+        if wrong is not None:
+            row, value = wrong
             raise ValueError(
-                f"The item {name!r} has the response {column[row]:g} in row {row + 1}, which is {what}: recode it (a"
+                f"The item {name!r} has the response {value:g} in row {row + 1}, which is {what}: recode it (a"
                 " missing answer is nan), or use an item type for numbers such as 'normal'."
             )

@@ -127,9 +127,9 @@ def numeric_matrix(data: Any, wanted: Sequence[str]) -> np.ndarray:
     names = column_names(data, wanted)
     require(names, wanted)
     if type(data).__module__.startswith("pandas"):
-        picked = data.iloc[:, [names.index(name) for name in wanted]]
-        if all(t.kind in "fiub" for t in picked.dtypes):
-            return picked.to_numpy(dtype=float) if picked.size < LARGE else _by_columns(picked)
+        at = [names.index(name) for name in wanted]
+        if all(data.dtypes.iloc[j].kind in "fiub" for j in at):
+            return data.iloc[:, at].to_numpy(dtype=float) if len(data) * len(at) < LARGE else _large(data, at)
     if isinstance(data, np.ma.MaskedArray) and data.dtype.kind in "fiub":
         data = np.ma.filled(data.astype(float), np.nan)
     if isinstance(data, np.ndarray) and data.dtype.kind in "fiub":
@@ -137,15 +137,33 @@ def numeric_matrix(data: Any, wanted: Sequence[str]) -> np.ndarray:
     return np.column_stack([_as_float(raw_column(data, name, names), name) for name in wanted])
 
 
-def _by_columns(frame: Any) -> np.ndarray:
-    """A large numeric frame, copied once, into memory that compiled code can read where it is (64-byte aligned)."""
-    n, p = frame.shape
-    raw = np.empty(n * p * 8 + 64, np.uint8)
-    shift = -raw.ctypes.data % 64
-    out = raw[shift : shift + n * p * 8].view(np.float64).reshape(n, p)
-    for j in range(p):
-        out[:, j] = frame.iloc[:, j].to_numpy()
+class _Kept:
+    """A frame's own memory as an array: who holds the array holds the frame, so that writes elsewhere copy first."""
+
+    def __init__(self, frame: Any) -> None:
+        self.frame = frame
+        self.__array_interface__ = frame.to_numpy().__array_interface__
+
+
+def _large(data: Any, at: list[int]) -> np.ndarray:
+    """Many numeric columns: where they are, if pandas copies on write and they are the whole of one array."""
+    columns = [data.iloc[:, j].to_numpy() for j in at]  # views
+    whole = at == list(range(data.shape[1])) and all(c.dtype == float for c in columns)
+    if whole and columns[0].base is not None and all(c.base is columns[0].base for c in columns):
+        shared = data.copy(deep=False)
+        if _copies_on_write(data) and np.may_share_memory(shared.to_numpy(), columns[0]):
+            return np.asarray(_Kept(shared))
+    out = np.empty((len(data), len(at)))
+    for j, column in enumerate(columns):
+        out[:, j] = column
     return out
+
+
+def _copies_on_write(data: Any) -> bool:
+    """Whether a write to the frame leaves its shallow copies as they are: always from pandas 3 on."""
+    import pandas
+
+    return type(data) is pandas.DataFrame and int(pandas.__version__.split(".")[0]) >= 3
 
 
 def _as_float(column: np.ndarray, name: str) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -9,9 +10,10 @@ import numpy as np
 from jaxlatent.data.responses import Responses
 
 STEP = 4  # numbers of missing variables are rounded up to a multiple of this, so that few shapes are compiled
-SHARE = 0.15  # of the cases that a bucket must hold to be worth its compilation
+SHARE = 0.3  # of the cases that a bucket must hold to be worth its compilation
 ROWS = 50_000  # looked at together, where a copy of all rows would be felt
-LARGE = 200_000  # rows from which they are left where they are, in one bucket, uncopied
+LARGE = 200_000  # rows from which they are left where they are, uncopied
+BLOCK = 8_192  # of them that are gathered at a time
 
 
 class CaseArrays(NamedTuple):
@@ -21,25 +23,75 @@ class CaseArrays(NamedTuple):
     mean: np.ndarray
     scatter: np.ndarray | None
     missing: np.ndarray
-    rows: np.ndarray | None = None
+
+    @property
+    def width(self) -> int:
+        """How many missing variables there is room for."""
+        return self.missing.shape[1]
+
+    def blocks(self) -> Iterator[CaseArrays]:
+        yield self
+
+    def gathered(self) -> CaseArrays:
+        return self
 
 
-def cases_of(data: Responses, g: int, *, single: bool = False) -> tuple[CaseArrays, ...]:
+class LargeCases(NamedTuple):
+    """Single persons at these rows of the whole data, which stay where they are; width as that of CaseArrays."""
+
+    n: np.ndarray
+    mean: np.ndarray
+    rows: np.ndarray
+    width: int
+
+    def blocks(self) -> Iterator[CaseArrays]:
+        """Copies of BLOCK persons at a time; the last block overlaps, with weight zero, so that all have one shape."""
+        total = len(self.rows)
+        size = min(BLOCK, total)
+        for start in range(0, total, size):
+            at = slice(min(start, total - size), min(start + size, total))
+            n = self.n[at].copy()
+            n[: start - at.start] = 0
+            yield self._arrays(n, self.mean[self.rows[at]])
+
+    def gathered(self) -> CaseArrays:
+        """One copy of all."""
+        return self._arrays(self.n, self.mean[self.rows])
+
+    def _arrays(self, n: np.ndarray, y: np.ndarray) -> CaseArrays:
+        return CaseArrays(n, y, None, missing_positions(y, self.width))
+
+
+Buckets = tuple[CaseArrays | LargeCases, ...]  # cases by number of missing variables
+
+
+def cases_of(data: Responses, g: int, *, single: bool = False) -> Buckets:
     """Cases of one group, in buckets by number of missing variables.
 
     Patterns that at least three persons share on average are collapsed to counts, means and scatter, unless single.
     """
     rows = slice(None) if data.n_groups == 1 else data.rows_of(g)
     y = data.y[rows]
-    weight = np.ones(len(y)) if data.weight is None else data.weight[rows]
+    weight = None if data.weight is None else data.weight[rows]
     if len(y) >= LARGE and not _few_patterns(y[:5000]):
         return _large(y, weight)
+    weight = np.ones(len(y)) if weight is None else weight
     seen = ~np.isnan(y)
     patterns, code = np.unique(seen, axis=0, return_inverse=True)
     if not single and 3 * len(patterns) <= len(y):
         whole = _collapse(y, weight, patterns, code.reshape(-1))
         return _buckets(whole)
     return _buckets(CaseArrays(weight, y, None, missing_positions(y)))
+
+
+def joined(cases: Buckets) -> Buckets:
+    """One bucket of single persons without positions of missing variables, for forms that do not need them."""
+    n = np.concatenate([bucket.n for bucket in cases])
+    if isinstance(cases[0], LargeCases):
+        rows = np.concatenate([bucket.rows for bucket in cases if isinstance(bucket, LargeCases)])
+        return (LargeCases(n, cases[0].mean, rows, 0),)
+    mean = np.concatenate([bucket.mean for bucket in cases])
+    return (CaseArrays(n, mean, None, missing_positions(mean, 0)),)
 
 
 def single_cases(data: Responses, g: int) -> tuple[tuple[CaseArrays, np.ndarray], ...]:
@@ -53,37 +105,60 @@ def single_cases(data: Responses, g: int) -> tuple[tuple[CaseArrays, np.ndarray]
     return tuple(out)
 
 
-def _large(y: np.ndarray, weight: np.ndarray) -> tuple[CaseArrays, ...]:
+def _large(y: np.ndarray, weight: np.ndarray | None) -> tuple[LargeCases, ...]:
     """Buckets of positions in the data, which stay where they are."""
-    missing = missing_positions(y)
-    level = _level((missing < y.shape[1]).sum(axis=1))
     out = []
-    for step in np.unique(level):
-        rows = np.flatnonzero(level == step).astype(np.int32)
-        k = min(int(step), missing.shape[1])
-        out.append(CaseArrays(weight[rows], y, None, missing[rows, :k], rows))
+    for rows, k in _split(_count_missing(y), y.shape[1]):
+        n = np.broadcast_to(1.0, len(rows)) if weight is None else weight[rows]
+        out.append(LargeCases(n, y, rows, k))
     return tuple(out)
 
 
-def _level(count: np.ndarray) -> np.ndarray:
-    """4, 8, 16, ...: at least the number of missing variables."""
-    return 2 ** np.ceil(np.log2(np.maximum(count, STEP))).astype(int)
+def _split(count: np.ndarray, p: int) -> Iterator[tuple[np.ndarray, int]]:
+    """Rows by number of missing variables (4, 8, 16, ... at most) and that number, so that few pay for the most.
+
+    A level that few cases reach joins the next: every bucket is one more program.
+    """
+    steps = STEP * 2 ** np.arange(16)
+    level = np.zeros(len(count), np.int8)
+    for step in steps:
+        level += count > step
+    waiting = np.zeros(len(count), bool)
+    present = np.unique(level)
+    for step in present:
+        waiting |= level == step
+        if waiting.sum() >= SHARE * len(count) or step == present[-1]:
+            yield np.flatnonzero(waiting).astype(np.int32), min(int(steps[step]), _room(count, p))
+            waiting[:] = False
 
 
 def _few_patterns(y: np.ndarray) -> bool:
     return 3 * len(np.unique(np.isnan(y), axis=0)) <= len(y)
 
 
-def missing_positions(y: np.ndarray) -> np.ndarray:
-    """Positions of missing variables [row, k], filled up with p; k is the largest number, rounded up."""
+def _count_missing(y: np.ndarray) -> np.ndarray:
+    """How many variables each row misses."""
+    count = np.zeros(len(y), np.int16)
+    for column in y.T:
+        count += np.isnan(column)
+    return count
+
+
+def _room(count: np.ndarray, p: int) -> int:
+    """The largest number of missing variables, rounded up."""
+    return min(-(-max(int(count.max()), 1) // STEP) * STEP, p)
+
+
+def missing_positions(y: np.ndarray, width: int | None = None) -> np.ndarray:
+    """Positions of missing variables [row, width], filled up with p; without a width the largest number, rounded up.
+
+    With width 0 none are listed.
+    """
     n, p = y.shape
-    count = np.zeros(n, np.int32)
-    for j in range(p):
-        count += np.isnan(y[:, j])
-    k = min(-(-max(int(count.max()), 1) // STEP) * STEP, p)
+    k = _room(_count_missing(y), p) if width is None else width
     out = np.full((n, k), p, np.int32 if p > 255 else np.uint8)
-    count[:] = 0
-    for j in range(p):
+    count = np.zeros(n, np.int16)
+    for j in range(p) if k else ():
         rows = np.flatnonzero(np.isnan(y[:, j]))
         out[rows, count[rows]] = j
         count[rows] += 1
@@ -106,25 +181,10 @@ def _collapse(y: np.ndarray, weight: np.ndarray, patterns: np.ndarray, code: np.
 
 
 def _buckets(cases: CaseArrays) -> tuple[CaseArrays, ...]:
-    """Split by number of missing variables (4, 8, 16, ... at most), so that few pay for the most.
-
-    A level that few cases reach joins the next: every bucket is one more loop to compile.
-    """
-    n, p = cases.mean.shape
-    count = (cases.missing < p).sum(axis=1)
-    level = _level(count)
     out = []
-    waiting = np.zeros(n, bool)
-    levels = np.unique(level)
-    for step in levels:
-        waiting |= level == step
-        if waiting.sum() < SHARE * n and step != levels[-1]:
-            continue
-        rows = np.flatnonzero(waiting)
-        k = min(int(step), cases.missing.shape[1])
+    for rows, k in _split(_count_missing(cases.mean), cases.mean.shape[1]):
         scatter = None if cases.scatter is None else cases.scatter[rows]
         out.append(_pad(CaseArrays(cases.n[rows], cases.mean[rows], scatter, cases.missing[rows, :k])))
-        waiting[:] = False
     return tuple(out)
 
 

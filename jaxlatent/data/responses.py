@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jaxlatent.data.frames import column_names, is_missing, numeric_matrix, raw_column, require, row_index
+
+DENSE_CELLS = 20_000_000  # persons x items above which a table with few answers is not made
+DENSE_SHARE = 0.25  # of the cells that are answered, from which a table is made all the same
+
+if TYPE_CHECKING:
+    from jaxlatent.data.long_arrays import LongResponses
+    from jaxlatent.data.scanned import ScannedResponses
 
 
 @dataclass(frozen=True)
@@ -65,38 +73,76 @@ class Responses:
         out = cls(y, tuple(variables), codes, labels, w, clusters, index, group, (), z, tuple(covariates))
         return out.drop_empty_rows().check_columns()
 
-    @classmethod
-    def from_long(cls, data: Any, *, person: str, item: str, response: str) -> Responses:
+    @staticmethod
+    def from_long(
+        data: Any, *, person: str, item: str, response: str, dense: bool | None = None
+    ) -> Responses | LongResponses:
         """Answers in rows of (person, item, response) as persons in rows and items in columns.
 
-        Persons and items are ordered by their labels; pairs that do not occur are missing.
+        Persons and items are ordered by their labels; pairs that do not occur are missing. dense: True makes a table,
+        False keeps triples (LongResponses); None keeps them where the table would be large and mostly empty.
 
         Raises
         ------
         ValueError
             A column is not there, a person, item or response is missing, or a person answered an item twice.
         """
+        from jaxlatent.data.long_arrays import LongArrays, LongResponses
+
         names = column_names(data, (person, item, response))
         require(names, (person, item, response))
         columns = [raw_column(data, name, names) for name in (person, item)]
         for role, name, column in zip(("person", "item"), (person, item), columns, strict=True):
             _check_present(column, role, name)
         values = numeric_matrix(data, [response])[:, 0]
-        kept = ~np.isnan(values)
-        (people, rows), (items, at) = (np.unique(column, return_inverse=True) for column in columns)
+        (people, rows), (items, at) = (_places(column) for column in columns)
         cells = rows.astype(np.int64) * len(items) + at
-        order = np.sort(cells)
-        twice = order[1:][order[1:] == order[:-1]]
+        order = np.argsort(cells)
+        cells = cells[order]
+        twice = cells[1:][cells[1:] == cells[:-1]]
         if len(twice):
             who, what = divmod(int(twice[0]), len(items))
             raise ValueError(
                 f"The person {people.tolist()[who]!r} answered the item {items.tolist()[what]!r} more than once: keep"
                 " one answer."
             )
-        y = np.full((len(people), len(items)), np.nan)
-        y[rows[kept], at[kept]] = values[kept]
-        labels = tuple(str(name) for name in items)
-        return cls(y, labels, np.zeros(len(y), np.int32), ("1",), index=people).drop_empty_rows().check_columns()
+        kept = order[~np.isnan(values[order])]
+        arrays = LongArrays.of(rows[kept], at[kept], values[kept], len(people), len(items))
+        long = LongResponses(arrays, tuple(str(name) for name in items), people).drop_empty_rows().check_columns()
+        size = len(people) * len(items)
+        wasteful = size > DENSE_CELLS and len(kept) < size * DENSE_SHARE
+        return long if dense is False or (dense is None and wasteful) else long.to_dense()
+
+    @staticmethod
+    def scan(
+        path: str | Path,
+        variables: Sequence[str] | None = None,
+        *,
+        group: str | None = None,
+        weights: str | None = None,
+        covariates: Sequence[str] = (),
+        person: str | None = None,
+        item: str | None = None,
+        response: str | None = None,
+    ) -> ScannedResponses:
+        """Responses in a Parquet file, or the *.parquet files of a folder, that need not fit into memory.
+
+        The files are looked through once; needs pyarrow. variables: the items; None: every column not named otherwise.
+        person, item, response: columns of files with a row for every answer, sorted by person.
+
+        Raises
+        ------
+        FileNotFoundError, ValueError
+            Nothing is there, files have different columns, or what from_frame and from_long raise.
+        ImportError
+            pyarrow is not installed.
+        """
+        from jaxlatent.data.scanned import ScannedResponses
+
+        return ScannedResponses.open(
+            path, variables, group=group, weights=weights, covariates=covariates, person=person, item=item,
+            response=response,
+        )  # fmt: skip
 
     @classmethod
     def for_scoring(
@@ -123,7 +169,7 @@ class Responses:
             require(names, [group], "group variable")
             column = raw_column(data, group, names)
             _check_present(column, "group", group)
-            given = [_label(v) for v in column.tolist()]
+            given = [label_of(v) for v in column.tolist()]
             unknown = next((v for v in given if v not in labels), None)
             if unknown is not None:
                 raise ValueError(
@@ -211,6 +257,16 @@ class Responses:
         return self
 
 
+def _places(column: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Labels in order, and every row's place among them; millions of texts are hashed rather than sorted."""
+    if column.dtype.kind != "O" or not all(isinstance(v, str) for v in column):
+        return np.unique(column, return_inverse=True)
+    import pandas as pd
+
+    codes, labels = pd.factorize(column, sort=True)
+    return np.asarray(labels, object), codes
+
+
 def _first(flags: np.ndarray) -> int:
     return int(np.flatnonzero(flags)[0]) + 1
 
@@ -234,25 +290,33 @@ def group_codes(column: np.ndarray, group: str) -> tuple[np.ndarray, tuple[str, 
     _check_present(column, "group", group)
     seen: dict[Any, int] = {}
     codes = np.array([seen.setdefault(v, len(seen)) for v in column.tolist()], np.int32)
+    return codes, group_labels(tuple(seen), len(column), group)
+
+
+def group_labels(seen: Sequence[Any], n: int, group: str) -> tuple[str, ...]:
+    """Labels of the values of a group variable with n rows; raises ValueError where they make no groups."""
     if not seen:
         raise ValueError("The data have no rows.")
     if len(seen) < 2:
-        raise ValueError(f"The group variable {group!r} has one value only ({next(iter(seen))!r}): leave group out.")
-    if len(seen) > len(column) // 2:
+        raise ValueError(f"The group variable {group!r} has one value only ({seen[0]!r}): leave group out.")
+    if len(seen) > n // 2:
         raise ValueError(
-            f"The group variable {group!r} has {len(seen)} different values in {len(column)} rows: expected a few"
+            f"The group variable {group!r} has {len(seen)} different values in {n} rows: expected a few"
             " groups with many rows each."
         )
-    labels = [_label(v) for v in seen]
+    labels = [label_of(v) for v in seen]
     for label in labels:
         if labels.count(label) > 1:
-            alike = " and ".join(repr(v) for v in seen if _label(v) == label)
+            alike = " and ".join(repr(v) for v in seen if label_of(v) == label)
             raise ValueError(f"The group variable {group!r} has the values {alike}, which read the same: recode one.")
-    return codes, tuple(labels)
+    return tuple(labels)
 
 
 def _check_present(column: np.ndarray, role: str, name: str) -> None:
-    missing = np.array([is_missing(v) for v in column.tolist()], bool)
+    if column.dtype.kind in "iufb":
+        missing = column != column
+    else:
+        missing = np.array([is_missing(v) for v in column.tolist()], bool)
     if missing.any():
         raise ValueError(
             f"The {role} variable {name!r} is missing in {missing.sum()} row(s), first in row {_first(missing)}:"
@@ -260,7 +324,7 @@ def _check_present(column: np.ndarray, role: str, name: str) -> None:
         )
 
 
-def _label(value: Any) -> str:
+def label_of(value: Any) -> str:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 

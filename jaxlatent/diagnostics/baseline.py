@@ -93,19 +93,21 @@ def _observed_moments(fitted: Fitted) -> tuple[np.ndarray, np.ndarray]:
     means, variances = np.empty(shape), np.empty(shape)
     for g, j, y, w in _columns(fitted):
         means[g, j] = w @ y / w.sum()
-        variances[g, j] = w @ (y - means[g, j]) ** 2 / w.sum()
+        y -= means[g, j]
+        variances[g, j] = np.einsum("i,i,i", w, y, y) / w.sum()
     return means, variances
 
 
 def _columns(fitted: Fitted) -> Iterator[tuple[int, int, np.ndarray, np.ndarray]]:
-    """Group, variable, observed values and their weights."""
+    """Group, variable, a copy of the observed values, and their weights."""
     data = fitted.rows
     for g in range(data.n_groups):
         rows = slice(None) if data.n_groups == 1 else data.rows_of(g)
         for j in range(data.y.shape[1]):
             y = data.y[rows, j]
             seen = ~np.isnan(y)
-            yield g, j, y[seen], np.ones(int(seen.sum())) if data.weight is None else data.weight[rows][seen]
+            weight = np.broadcast_to(1.0, int(seen.sum())) if data.weight is None else data.weight[rows][seen]
+            yield g, j, y[seen], weight
 
 
 def _independent_log_likelihood(fitted: Fitted, var: np.ndarray) -> float:

@@ -18,6 +18,7 @@ from jaxlatent.inference.casewise_host import casewise_information, casewise_sco
 from jaxlatent.inference.fitted import Fitted
 from jaxlatent.inference.information import Inference, kept_moments
 from jaxlatent.inference.moment_model import normal_weight
+from jaxlatent.numerics.blas_threads import one_thread
 
 ROBUST = ("robust", "cluster")
 
@@ -30,6 +31,7 @@ class Corrected(NamedTuple):
     factor: float
 
 
+@one_thread()
 def corrected(inference: Inference) -> Corrected:
     """The FIML-C chi-square of a model (or baseline) fitted to incomplete rows."""
     f = inference.fitted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -14,10 +15,11 @@ import numpy as np
 from jaxlatent.diagnostics.category_tables import CategoryTables, SlotJacobian
 from jaxlatent.diagnostics.limited_information import GroupFit
 from jaxlatent.diagnostics.sum_scores import eap_sum_scores, sum_score_table
+from jaxlatent.inference.item_model import is_normal
 from jaxlatent.inference.marginal_fit import GRID_NODES, ItemFitted
 from jaxlatent.integration.gauss_hermite import grid
 from jaxlatent.integration.histogram import EmpiricalHistogram
-from jaxlatent.integration.standard_points import equal_weights, normal_sobol
+from jaxlatent.integration.standard_points import equal_weights
 from jaxlatent.measurement.measurement import Measurement
 from jaxlatent.models.latent_prior import features, prior_vector
 from jaxlatent.models.slots import (
@@ -30,8 +32,10 @@ from jaxlatent.models.slots import (
     slots_of,
     table_and_scores,
 )
+from jaxlatent.numerics.sobol import normal_sobol
 from jaxlatent.numerics.types import Array
 from jaxlatent.results.item_scores import posterior_moments
+from jaxlatent.results.learned_latent import log_density
 from jaxlatent.spec.layout import Layout
 
 SOBOL_POINTS = 2048  # of the latent distribution, where there are more factors than a grid can take
@@ -106,6 +110,11 @@ class ItemDiagnosis:
         return list(self.fitted.table.observed)
 
     @property
+    def is_normal(self) -> bool:
+        """Whether latent variables are normal, not learned."""
+        return is_normal(self.fitted.latent)
+
+    @property
     def has_covariates(self) -> bool:
         return bool(self.fitted.table.covariates)
 
@@ -118,6 +127,8 @@ class ItemDiagnosis:
             out.append("G2, M2, C2, SRMSR and S-X2 need items with categories and are left out.")
         elif self.has_covariates:
             out.append("G2, M2, C2 and SRMSR are left out, because the model has covariates.")
+        elif not self.is_normal:
+            out.append("M2 and C2 are left out, because the distribution of the factors was learned.")
         elif self.too_many_moments:
             out.append(f"M2 and C2 are left out, because items and pairs have more than {MOST_MOMENTS} moments.")
         d = len(f.table.factors)
@@ -180,8 +191,13 @@ class ItemDiagnosis:
             root = _root(total)
             x = self.latent_mean(g) + z @ root.T
             w = np.exp(log_w)
+            if self.has_covariates and not self.is_normal:
+                raise ValueError("Fit statistics of models with covariates need normal factors, not learned ones.")
             if self.has_covariates:
                 w = w * self._mixture(g, x, z, root)
+            elif not self.is_normal:
+                log_q = -(z**2).sum(1) / 2 - z.shape[1] * math.log(2 * math.pi) / 2 - np.linalg.slogdet(root)[1]
+                w = w * np.exp(log_density(self.fitted, x, g) - log_q)
             out.append(Nodes(x, w / w.sum()))
         return out
 

@@ -69,7 +69,7 @@ def _extended(fitted: ItemFitted, layout: Layout, free: np.ndarray) -> tuple[np.
         form = form_of(fitted.measurement, fitted.coding, rule, split)
     with jax.enable_x64(True):
         problem, modes, _ = problem_of(form, layout, used, fitted.table.n_groups, rule, fitted.key)
-        cost = len(used.codes) * problem.n_points * len(free) ** 2
+        cost = used.n_persons * problem.n_points * len(free) ** 2
         at = jnp.asarray(free)
         found = _derivatives(form, cost < AFFORDABLE, problem, at, modes)
         _, gradient, hessian = fitted.priors.second_order(fitted.layout, jnp.asarray(fitted.free))

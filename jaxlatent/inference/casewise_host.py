@@ -5,16 +5,15 @@ from __future__ import annotations
 import jax
 import numpy as np
 
-from jaxlatent.data.incomplete import CaseArrays, missing_positions
-from jaxlatent.inference.casewise_sums import saturated_information_of
+from jaxlatent.data.incomplete import missing_positions
+from jaxlatent.inference.casewise_sums import casewise_sums, saturated_information_of
 from jaxlatent.inference.fitted import Fitted
-from jaxlatent.models.casewise import log_likelihood, moment_scores
+from jaxlatent.models.casewise import moment_scores
 from jaxlatent.numerics.masked import Cases
 
 ROWS = 20_000  # persons whose scores are held at a time
 
 
-_gradient = jax.jit(log_likelihood)
 _scores = jax.jit(moment_scores)
 
 
@@ -27,9 +26,8 @@ def casewise_information(
 
 def casewise_gradient(fitted: Fitted, g: int, mu: np.ndarray, sigma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(d mu [p], d Sigma [p, p]) of minus the log-likelihood of group g; d Sigma acts as 1/2 tr(. dSigma)."""
-    with jax.enable_x64(True):
-        sums = _gradient(mu, sigma, _cases(fitted, g))
-        return np.asarray(sums.d_mean), np.asarray(sums.d_cov)
+    sums = casewise_sums(mu, sigma, fitted.cases[g])
+    return sums.d_mean, sums.d_cov
 
 
 def casewise_scores(fitted: Fitted, g: int, mu: np.ndarray, sigma: np.ndarray) -> np.ndarray:
@@ -38,12 +36,7 @@ def casewise_scores(fitted: Fitted, g: int, mu: np.ndarray, sigma: np.ndarray) -
     parts = []
     for start in range(0, len(rows), ROWS):
         y = fitted.rows.y[rows[start : start + ROWS]]
-        case = CaseArrays(np.ones(len(y)), y, None, missing_positions(y))
         with jax.enable_x64(True):
-            parts.append(np.asarray(_scores(mu, sigma, Cases(*case))))
+            parts.append(np.asarray(_scores(mu, sigma, Cases(np.ones(len(y)), y, None, missing_positions(y)))))
     scores = np.concatenate(parts)
     return scores if fitted.rows.weight is None else scores * fitted.rows.weight[rows][:, None]
-
-
-def _cases(fitted: Fitted, g: int) -> tuple[Cases, ...]:
-    return tuple(Cases(*bucket) for bucket in fitted.cases[g])

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.optimize import nnls
 
 from jaxlatent.inference.chord_engine import Chord
 from jaxlatent.inference.estimate import Estimate
@@ -334,6 +333,8 @@ def _change_by_program(
     unit = np.maximum(np.linalg.norm(rows @ half, axis=1), 1e-150)
     program = np.column_stack([rows @ half, -ahead]) / unit[:, None]
     try:
+        from scipy.optimize import nnls  # not where all who import would pay for it
+
         return nnls(program.T, np.append(np.zeros(len(half)), 1.0))[0] > 0
     except (ValueError, RuntimeError):  # not finite; too many iterations
         return _change_one(problem, active, estimate, pull)

@@ -79,14 +79,14 @@ def _simulated(fitted: ItemFitted) -> tuple[ItemData, np.ndarray | None]:
     weight = np.ones(len(data.codes)) if data.weight is None else data.weight
     whole = np.issubdtype(data.codes.dtype, np.integer)
     hidden = np.tile(data.codes < 0 if whole else np.isnan(data.codes), (copies, 1))
-    answers = _answers(fitted, group, covariates)
+    answers = simulated_answers(fitted, group, covariates)
     codes = np.where(hidden, -1, answers).astype(data.codes.dtype) if whole else np.where(hidden, np.nan, answers)
     return ItemData(codes, group, None, covariates), np.tile(weight, copies) / copies
 
 
-def _answers(fitted: ItemFitted, group: np.ndarray, covariates: np.ndarray | None) -> np.ndarray:
-    """Answers [person, item] drawn from the model."""
-    rng = np.random.default_rng(0)
+def simulated_answers(fitted: ItemFitted, group: np.ndarray, covariates: np.ndarray | None, key: int = 0) -> np.ndarray:
+    """Codes [person, item] of persons of these groups and covariates, drawn from the model."""
+    rng = np.random.default_rng(key)
     n, d = len(group), len(fitted.table.factors)
     design = np.ones((n, 1)) if covariates is None else np.column_stack([np.ones(n), covariates])
     with jax.enable_x64(True):
@@ -96,5 +96,5 @@ def _answers(fitted: ItemFitted, group: np.ndarray, covariates: np.ndarray | Non
         for g in range(fitted.table.n_groups):
             at = group == g
             x[at] = draw_latent(fitted, m[g], cov[g], design[at], rng)
-        drawn = fitted.measurement.sample(jax.random.key(0), params, jnp.asarray(x), jnp.asarray(group))
+        drawn = fitted.measurement.sample(jax.random.key(key), params, jnp.asarray(x), jnp.asarray(group))
         return np.asarray(drawn, float)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxlatent.data.incomplete import CaseArrays, cases_of
+from jaxlatent.data.incomplete import Buckets, cases_of
 from jaxlatent.data.moments import GroupMoments
 from jaxlatent.data.responses import Responses
 from jaxlatent.inference.estimate import Estimate
@@ -42,7 +42,7 @@ class Fitted:
     equalities: int
     weight_matrix: tuple[np.ndarray, ...] | None = None
     notes: tuple[str, ...] = ()
-    made_cases: tuple[tuple[CaseArrays, ...], ...] | None = None
+    made_cases: tuple[Buckets, ...] | None = None
     saturated_cache: dict = field(default_factory=dict)  # information of the saturated model, shared with the baseline
 
     @property
@@ -104,7 +104,7 @@ class Fitted:
         return self.n_moments - self.n_parameters
 
     @cached_property
-    def cases(self) -> tuple[tuple[CaseArrays, ...], ...]:
+    def cases(self) -> tuple[Buckets, ...]:
         """Incomplete rows as cases, by group and number of missing variables."""
         if self.made_cases is not None:
             return self.made_cases

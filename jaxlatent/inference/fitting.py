@@ -10,22 +10,25 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxlatent.data.incomplete import cases_of, zero_coverage
+from jaxlatent.data.incomplete import Buckets, cases_of, zero_coverage
 from jaxlatent.data.moments import GroupMoments, Moments, from_cov, sample_moments
 from jaxlatent.data.responses import Responses
-from jaxlatent.inference.casewise_sums import saturated_information_of
-from jaxlatent.inference.chord_engine import Chord
+from jaxlatent.inference.casewise_model import CasewiseModel, casewise_first, casewise_second, two_stage
+from jaxlatent.inference.casewise_sums import quadratic_form, saturated_information_of
+from jaxlatent.inference.chord_engine import Chord, run_on_host
 from jaxlatent.inference.estimate import Estimate
 from jaxlatent.inference.fitted import Fitted
 from jaxlatent.inference.moment_model import MomentModel, normal_weight
-from jaxlatent.inference.newton_engine import MAX_STEPS, TOLERANCE, Newton, NewtonProblem, run
+from jaxlatent.inference.newton_engine import MAX_STEPS, TOLERANCE, Newton, NewtonProblem, run, run_newton_on_host
 from jaxlatent.inference.requirements import check_size, check_start, saturated_or_refuse
 from jaxlatent.inference.settings import ML, LeastSquares
 from jaxlatent.inference.weights import weight_matrices
 from jaxlatent.models.casewise_objective import CasewiseProblem, fiml_first, fiml_second
 from jaxlatent.models.cells import cells_of, round_up
 from jaxlatent.models.moments_objective import MomentProblem, least_squares, maximum_likelihood
+from jaxlatent.numerics.blas_threads import one_thread
 from jaxlatent.numerics.masked import Cases
+from jaxlatent.numerics.newton import CONVERGED
 from jaxlatent.spec.layout import Layout, layout_of, places
 from jaxlatent.spec.restrictions_matrix import Linear, split
 from jaxlatent.spec.start import starting_values
@@ -243,16 +246,15 @@ def solve(
     table: ParameterTable,
     n: float,
     saturated: float,
-    matrix: np.ndarray | None = None,
 ) -> Estimate:
-    """Run a compiled engine under the table's constraints; NumPy out. matrix: a Hessian per person to begin with."""
+    """Run a compiled engine under the table's constraints; NumPy out."""
     linear, nonlinear, inequalities = restrictions
     if nonlinear or inequalities:
         from jaxlatent.inference.constrained import solve_constrained
 
         return solve_constrained(engine, inner, start, restrictions, table, n, saturated)
     with jax.enable_x64(True):
-        problem = newton_problem(inner, start, linear, n, saturated)._replace(matrix=matrix)
+        problem = newton_problem(inner, start, linear, n, saturated)
         return to_host(run(engine, problem), table.n_free)
 
 
@@ -301,21 +303,20 @@ def restriction_jacobian(table: ParameterTable, estimate: Estimate, restrictions
     return np.concatenate([linear.matrix, extra]), linear.rank + equalities
 
 
+@one_thread()
 def _fit_fiml(table: ParameterTable, data: Responses, engine: ML) -> Fitted:
     made = tuple(cases_of(data, g) for g in range(data.n_groups))
     moments, saturated = saturated_or_refuse(data, made)
     layout = moment_layout(table, moments)
     restrictions = split(table)
     rough = moment_problem(layout, moments, True)
-    near = solve(Newton(maximum_likelihood), rough, rough.start, restrictions, table, float(moments.n.sum()), 0.0)
+    near = _near(table, layout, rough, moments, restrictions)
     start = rough.start.copy()
     start[: table.n_free] = near.free if np.isfinite(near.free).all() else start[: table.n_free]
     n = float(moments.n.sum())
-    cases = tuple(tuple(Cases(*b) for b in group) for group in made)
-    inner = CasewiseProblem(rough.cells, rough.where, rough.fixed, rough.used, cases, n)
     informed = [saturated_information_of(made[g], moments.mean[g], moments.cov[g]) for g in range(data.n_groups)]
     matrix = _two_stage_hessian(layout, start, informed, moments, len(rough.used))
-    estimate = solve(Chord(fiml_first, fiml_second), inner, start, restrictions, table, n, 0.0, matrix)
+    estimate = _solve_casewise(table, layout, rough, made, start, restrictions, n, matrix)
     exogenous = [table.observed.index(v) for v in table.exogenous]
     outside = _exogenous_log_likelihood(moments, exogenous)
     logl = float(-n * estimate.statistics["value"]) - outside
@@ -324,13 +325,51 @@ def _fit_fiml(table: ParameterTable, data: Responses, engine: ML) -> Fitted:
     return replace(fitted, made_cases=made, saturated_cache=per_person)
 
 
+def _near(
+    table: ParameterTable, layout: Layout, rough: MomentProblem, moments: GroupMoments, restrictions: tuple
+) -> Estimate:
+    """The estimate from the saturated moments alone."""
+    linear, nonlinear, inequalities = restrictions
+    n = float(moments.n.sum())
+    if nonlinear or inequalities:
+        return solve(Newton(maximum_likelihood), rough, rough.start, restrictions, table, n, 0.0)
+    problem = newton_problem((layout, moments), rough.start, linear, n, 0.0)
+    return to_host(run_newton_on_host(Newton(two_stage), problem), table.n_free)
+
+
+def _solve_casewise(
+    table: ParameterTable,
+    layout: Layout,
+    rough: MomentProblem,
+    made: tuple[Buckets, ...],
+    start: np.ndarray,
+    restrictions: tuple,
+    n: float,
+    matrix: np.ndarray,
+) -> Estimate:
+    """Steered by the host; in one compiled loop under constraints that are not linear."""
+    linear, nonlinear, inequalities = restrictions
+    if nonlinear or inequalities:
+        cases = tuple(tuple(Cases(*b.gathered()) for b in group) for group in made)
+        inner = CasewiseProblem(rough.cells, rough.where, rough.fixed, rough.used, cases, n)
+        return solve(Chord(fiml_first, fiml_second), inner, start, restrictions, table, n, 0.0)
+    engine, whole = Chord(casewise_first, casewise_second), CasewiseModel(layout, made, n)
+    problem = newton_problem(whole, start, linear, n, 0.0)._replace(matrix=matrix)
+    by_factors = whole.by_factors(len(places(table).latent))
+    if by_factors is not None:
+        found = run_on_host(engine, problem._replace(inner=by_factors))
+        if int(found.code) == CONVERGED:  # else there may be a maximum where a variance is negative
+            return to_host(found, table.n_free)
+    return to_host(run_on_host(engine, problem), table.n_free)
+
+
 def _two_stage_hessian(
     layout: Layout, free: np.ndarray, informed: list[np.ndarray], moments: GroupMoments, size: int
 ) -> np.ndarray:
     """Delta' J Delta per person at the two-stage estimates, J the information of the saturated model; padded."""
     model = MomentModel(layout, free[: layout.n_free], moments.n / moments.n.sum(), True)
     out = np.eye(size)
-    used = sum(model.jacobian[g].T @ j @ model.jacobian[g] for g, j in enumerate(informed)) / moments.n.sum()
+    used = sum(quadratic_form(model.jacobian[g], j) for g, j in enumerate(informed)) / moments.n.sum()
     out[: layout.n_free, : layout.n_free] = used
     return out
 

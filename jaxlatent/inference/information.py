@@ -16,6 +16,7 @@ import numpy as np
 
 from jaxlatent.data.responses import Responses
 from jaxlatent.inference.casewise_host import casewise_gradient, casewise_information, casewise_scores
+from jaxlatent.inference.casewise_model import CasewiseModel, observed_hessian
 from jaxlatent.inference.fitted import Fitted
 from jaxlatent.inference.moment_model import (
     MomentModel,
@@ -95,22 +96,12 @@ class Inference:
         """Hessian per person of the objective [n_free, n_free]."""
         f = self.fitted
         if f.missing == "fiml":
-            return self._observed_incomplete()
+            return observed_hessian(CasewiseModel(f.layout, f.cases, f.n_total), self.model) / f.n_total
         parts = [
             w * self.model.observed_information(g, f.moments.mean[g], f.moments.cov[g])
             for g, w in zip(self.groups, self.weight, strict=True)
         ]
         return sum(parts)
-
-    def _observed_incomplete(self) -> np.ndarray:
-        total = np.zeros((self.fitted.table.n_free,) * 2)
-        for g in self.groups:
-            at = self.model.implied[g]
-            moments = casewise_information(self.fitted, g, *at)
-            d_mean, d_cov = casewise_gradient(self.fitted, g, *at)
-            total += self.model.jacobian[g].T @ moments @ self.model.jacobian[g]
-            total += self.model.curvature(g, d_cov, -d_mean)
-        return total / self.fitted.n_total
 
     @property
     def information(self) -> np.ndarray:

@@ -65,7 +65,7 @@ def fit_item_stack(
             problem, modes, _ = problem_of(form, layout, data, 1, rule, key)
             start = starting_values(table, layout, data, measurement)
             ys.append(problem.chunks.y)
-            seens.append(problem.chunks.seen)
+            seens.append(np.asarray(problem.chunks.seen))
             starts.append(basis.T @ (start - offset))
         options = solver_options(form, problem, basis.shape[1], stack.shape[1], engine)
         whole = MarginalProblem(problem, offset, basis, starts[0], modes, options)

@@ -11,7 +11,9 @@ import numpy as np
 
 from jaxlatent.data.coding import Coding, coding_of
 from jaxlatent.data.frames import column_names, is_named, require, table_shape
+from jaxlatent.data.long_arrays import LongResponses
 from jaxlatent.data.responses import Responses
+from jaxlatent.data.scanned import ScannedResponses
 from jaxlatent.inference.item_checks import (
     check_counts,
     check_covariates,
@@ -21,7 +23,8 @@ from jaxlatent.inference.item_checks import (
     check_simple,
     check_size,
 )
-from jaxlatent.inference.marginal_fit import ItemData, starting_values
+from jaxlatent.inference.item_data import ItemData, ItemRows
+from jaxlatent.inference.marginal_fit import starting_values
 from jaxlatent.inference.priors import CellPrior, Priors
 from jaxlatent.measurement.family import Family
 from jaxlatent.measurement.item_types import ITEM_TYPES, ItemType, family_of
@@ -62,8 +65,8 @@ class Prepared:
     table: ItemTable
     measurement: Measurement
     coding: Coding
-    data: ItemData
-    responses: Responses
+    data: ItemRows
+    responses: Responses | LongResponses
     priors: Priors
     notes: tuple[str, ...]
     anchors: tuple[int, ...]
@@ -71,6 +74,10 @@ class Prepared:
 
 def prepare(spec: ItemSpec, data: Any, group: str | None, weights: str | None, *, listwise: bool = False) -> Prepared:
     """Read the data, find the items' categories and build the table."""
+    if isinstance(data, LongResponses | ScannedResponses):
+        from jaxlatent.inference.item_sources import prepare_source
+
+        return prepare_source(spec, data, group, weights, listwise)
     factors, responses = _read(spec, data, group, weights)
     if listwise:
         responses = responses.listwise()
@@ -80,12 +87,14 @@ def prepare(spec: ItemSpec, data: Any, group: str | None, weights: str | None, *
     codes = coding.encode(responses.y)
     anchors = anchor_items(responses.y, len(factors.factors)) if factors.exploratory else []
     check_groups(codes, responses, coding, spec.group_equal)
-    table, measurement = assemble(spec, coding, responses.group_labels, anchors, codes)
+    table, measurement = assemble(spec, coding, responses.group_labels, anchors, _margins(codes, coding))
     if not spec.priors:
         check_counts(table, coding)
     data_ = ItemData(codes, responses.group, responses.weight, responses.covariates)
     notes = responses.notes + coding.notes
-    return Prepared(table, measurement, coding, data_, responses, _priors(spec.priors, table), notes, tuple(anchors))
+    return Prepared(
+        table, measurement, coding, data_, responses, cell_priors(spec.priors, table), notes, tuple(anchors)
+    )
 
 
 def _read(spec: ItemSpec, data: Any, group: str | None, weights: str | None) -> tuple[Factors, Responses]:
@@ -123,13 +132,20 @@ def _read(spec: ItemSpec, data: Any, group: str | None, weights: str | None) -> 
 
 
 def assemble(
-    spec: ItemSpec, coding: Coding, groups: Sequence[str], anchors: Sequence[int], codes: np.ndarray | None = None
+    spec: ItemSpec,
+    coding: Coding,
+    groups: Sequence[str],
+    anchors: Sequence[int],
+    margins: Sequence[np.ndarray] | None = None,
 ) -> tuple[ItemTable, Measurement]:
-    """Table and families of a specification for items with known categories; codes give starting values."""
+    """Table and families of a specification for items with known categories.
+
+    margins, for starting values: of every item the shares of its categories, or mean and variance where it has none.
+    """
     factors = spec.syntax or factors_of(spec.factors, coding.names, spec.covariates, anchors)
     types = [type_of(spec, name) for name in factors.items]
     items = [
-        _item(name, kind, given, k, None if codes is None else codes[:, j])
+        _item(name, kind, given, k, None if margins is None else margins[j])
         for j, (name, (kind, given), k) in enumerate(zip(factors.items, types, coding.n_categories, strict=True))
     ]
     table = build_item_table(
@@ -169,19 +185,23 @@ def _coding(responses: Responses, types: Sequence[tuple[str, ItemType]]) -> Codi
     return coding
 
 
-def _item(name: str, type_name: str, given: ItemType, k: int, codes: np.ndarray | None) -> Item:
+def _margins(codes: np.ndarray, coding: Coding) -> list[np.ndarray]:
+    """Of every item the shares of its categories, or mean and variance where it has none."""
+    out = []
+    for column, k in zip(codes.T, coding.n_categories, strict=True):
+        seen = column[column >= 0].astype(int) if k else column[~np.isnan(column)]
+        share = np.bincount(seen, minlength=k) / max(len(seen), 1) if k else None
+        out.append(np.array([seen.mean(), seen.var()]) if share is None else share)
+    return out
+
+
+def _item(name: str, type_name: str, given: ItemType, k: int, observed: np.ndarray | None) -> Item:
     try:
         family = _family(given, type_name, k)
     except ValueError as error:
         raise ValueError(f"The item {name!r}: {error}") from None
-    if codes is None:
+    if observed is None:
         return Item(name, type_name, k, given.slopes, given.variance_free, family.item_parameters(k))
-    if family.categorical:
-        seen = codes[codes >= 0].astype(int)
-        observed = np.bincount(seen, minlength=k) / max(len(seen), 1)
-    else:
-        seen = codes[~np.isnan(codes)]
-        observed = np.array([seen.mean(), seen.var()])
     return Item(
         name, type_name, k, given.slopes, given.variance_free, family.item_parameters(k), family.start(k, observed)
     )
@@ -199,7 +219,7 @@ def _columns(data: Responses, at: Sequence[int], names: tuple[str, ...]) -> Resp
     return replace(data, y=data.y[:, list(at)], names=names).drop_empty_rows().check_columns()
 
 
-def _priors(given: Mapping[str, Any], table: ItemTable) -> Priors:
+def cell_priors(given: Mapping[str, Any], table: ItemTable) -> Priors:
     matrices = {row.matrix for row in table.rows}
     cells = []
     for name, distribution in given.items():

@@ -16,7 +16,7 @@ from jaxlatent.models.louis import information
 from jaxlatent.models.marginal import evaluate, person_scores
 from jaxlatent.models.points import Form, Problem
 from jaxlatent.numerics.newton import RUNNING
-from jaxlatent.numerics.scoring import FINISHING, First, Options, ScoringState, scoring_init, scoring_step
+from jaxlatent.numerics.scoring import First, Options, ScoringState, scoring_init, scoring_step
 from jaxlatent.numerics.types import Array
 
 
@@ -68,7 +68,7 @@ class Marginal:
         return scoring_init(jnp.asarray(problem.start), jnp.asarray(problem.modes))
 
     def done(self, state: ScoringState) -> jax.Array:
-        return (state.code != RUNNING) & (state.code != FINISHING)
+        return state.code != RUNNING
 
     def step(self, problem: MarginalProblem, state: ScoringState) -> ScoringState:
         return scoring_step(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -14,9 +15,12 @@ import numpy as np
 
 from jaxlatent.data.chunks import Chunks, chunks_of, collapsed
 from jaxlatent.data.coding import Coding
+from jaxlatent.data.long_arrays import LongResponses
 from jaxlatent.data.responses import Responses
+from jaxlatent.inference.amortized_settings import AmortizedVI
 from jaxlatent.inference.estimate import Estimate
 from jaxlatent.inference.histogram import check_histogram, fit_histogram, normal_histogram
+from jaxlatent.inference.item_data import ItemData, ItemRows, LongItemData
 from jaxlatent.inference.marginal_engine import (
     Marginal,
     MarginalProblem,
@@ -45,6 +49,8 @@ from jaxlatent.spec.two_tier import Reduction, reduction_of
 MAX_STEPS = 500
 LARGE = 20_000_000  # answers x points from which single steps are worth their overhead
 MANY = 100_000_000  # coordinates of points from which they are kept in half precision
+HUGE = 500_000_000  # answers x points from which steps begin with fewer persons and points
+FEWER_ROWS, FEWER_POINTS, NEARLY = 20_000, 16, 1e-2  # as many, to so large a squared distance in standard errors
 SINGULAR = 1e-7  # smallest eigenvalue of an information matrix with unit diagonal that is still inverted
 START_ROWS = 2000  # persons from which starting values are taken
 CELLS = 24_000  # persons x points of a chunk
@@ -54,19 +60,11 @@ PER_PARAMETER = 5  # persons for each parameter from which on cross-products of 
 AFFORDABLE = 4e11  # persons x points x parameters^2 up to which the observed information is computed at the start
 
 
-@dataclass(frozen=True)
-class ItemData:
-    """Coded answers [person, item], of the persons and, where that is exact, of their distinct patterns."""
-
-    codes: np.ndarray
-    group: np.ndarray
-    weight: np.ndarray | None
-    covariates: np.ndarray | None
-
-
-def pattern_data(data: ItemData) -> tuple[ItemData, np.ndarray]:
+def pattern_data(data: ItemRows) -> tuple[ItemRows, np.ndarray]:
     """Distinct patterns with weights, and every person's pattern; the persons themselves where nothing is gained."""
-    everyone = np.arange(len(data.codes))
+    everyone = np.arange(data.n_persons)
+    if isinstance(data, LongItemData):
+        return data, everyone
     if data.covariates is not None or data.codes.dtype != np.int8 or data.group.max(initial=0) > 100:
         return data, everyone
     codes, group, weight, inverse = collapsed(data.codes, data.group, data.weight)
@@ -94,7 +92,13 @@ def form_of(measurement: Measurement, coding: Coding, rule: Any, reduction: Redu
 
 
 def problem_of(
-    form: Form, layout: Layout, data: ItemData, n_groups: int, rule: Any, key: int = 0, chunk: int | None = None
+    form: Form,
+    layout: Layout,
+    data: ItemRows,
+    n_groups: int,
+    rule: Any,
+    key: int = 0,
+    chunk: int | None = None,
 ) -> tuple[Problem, np.ndarray, np.ndarray]:
     """The likelihood's arrays, modes to start from, and every row's place among [chunk, person] flattened."""
     d = layout.fixed["factor_cov"].shape[-1]
@@ -103,18 +107,18 @@ def problem_of(
     if form.reduction is not None:
         top, inner = len(form.reduction.general), Points(*rule.standard(1, (1, 1), dtype, key))
     n_points = len(rule.standard(top, (1, 1), dtype, key).log_weight) * (1 if inner is None else len(inner.log_weight))
-    enough = 1 << max(len(data.codes) - 1, 7).bit_length()  # a power of two, so that small sets share programs
+    enough = 1 << max(data.n_persons - 1, 7).bit_length()  # a power of two, so that small sets share programs
     size = chunk or min(256, max(8, CELLS // n_points), enough)
     chunks, places = chunks_of(
-        data.codes, data.group, n_groups, size, weight=data.weight, covariates=data.covariates, dtype=np.float64
+        data.answers, data.group, n_groups, size, weight=data.weight, covariates=data.covariates, dtype=np.float64
     )
-    standard = rule.standard(top, chunks.y.shape[:2], dtype, key)
+    standard = rule.standard(top, chunks.shape, dtype, key)
     mean, cov = design_moments(chunks, n_groups)
     z = standard.z
     if z.size > MANY and dtype == "float32":
         z = jnp.asarray(z, jnp.float16)  # any points near those drawn will do: weights are those of where they are
     points = Points(z, np.asarray(standard.log_weight, dtype))
-    modes = np.zeros((*chunks.y.shape[:2], d), dtype)
+    modes = np.zeros((*chunks.shape, d), dtype)
     return Problem(chunks, layout, slots_of(layout), points, mean, cov, inner), modes, places
 
 
@@ -141,9 +145,9 @@ class ItemFitted:
     layout: Layout
     measurement: Measurement
     coding: Coding
-    data: ItemData
-    responses: Responses | None
-    engine: MarginalML
+    data: ItemRows
+    responses: Responses | LongResponses | None
+    engine: MarginalML | AmortizedVI
     rule: Any
     why: str
     priors: Priors
@@ -156,6 +160,8 @@ class ItemFitted:
     group_name: str | None = None
     vcov_saved: np.ndarray | None = None
     cache: dict = field(default_factory=dict)
+    latent: Any = None  # None: normal
+    amortized: Any = None  # a guide, trained, where there is one
 
     @property
     def free(self) -> np.ndarray:
@@ -170,7 +176,7 @@ class ItemFitted:
         """Persons, or the sum of their weights."""
         if self.n_saved is not None:
             return self.n_saved
-        return float(len(self.data.codes) if self.data.weight is None else self.data.weight.sum())
+        return float(self.data.n_persons if self.data.weight is None else self.data.weight.sum())
 
     @property
     def n_parameters(self) -> int:
@@ -213,8 +219,8 @@ def fit_items(
     table: ItemTable,
     measurement: Measurement,
     coding: Coding,
-    data: ItemData,
-    responses: Responses | None,
+    data: ItemRows,
+    responses: Responses | LongResponses | None,
     engine: MarginalML,
     *,
     priors: Priors | None = None,
@@ -240,26 +246,49 @@ def fit_items(
     used, _ = pattern_data(data)
     if start is None:
         start = starting_values(table, layout, data, measurement)
-    offset, basis = reduction(table)
+    solver = Marginal(form, priors)
     with jax.enable_x64(True):
-        problem, modes, _ = problem_of(form, layout, used, table.n_groups, rule, key)
-        options = solver_options(form, problem, basis.shape[1], len(data.codes), engine)
-        whole = MarginalProblem(problem, offset, basis, basis.T @ (start - offset), modes, options)
-        run = Marginal(form, priors)
+        begin = start
+        if form.jackknife and math.prod(used.shape) * rule.n > HUGE and rule.n > FEWER_POINTS:
+            some = some_rows(used, FEWER_ROWS)
+            rough = replace(engine, tolerance=NEARLY, se="none")
+            first = whole_problem(form, table, layout, some, ImportanceSampling(FEWER_POINTS), key, rough, start)
+            found = np.asarray(solve(solver, first, progress).free)
+            begin = found if np.isfinite(found).all() else start
+        whole = whole_problem(form, table, layout, used, rule, key, engine, begin, data.n_persons)
         if engine.starts > 1:
             together = progress is not True and not is_large(whole)
-            estimate, said = best_of(run, whole, engine.starts, key, together, partial(solve, progress=progress))
+            estimate, said = best_of(solver, whole, engine.starts, key, together, partial(solve, progress=progress))
             notes = (*notes, said)
         else:
-            estimate = jax.tree.map(np.asarray, solve(run, whole, progress))
+            estimate = jax.tree.map(np.asarray, solve(solver, whole, progress))
         if histogram is not None:
-            estimate, rule, said = fit_histogram(run, whole, estimate, histogram)
+            estimate, rule, said = fit_histogram(solver, whole, estimate, histogram)
             notes = (*notes, said)
     return ItemFitted(
         table, replace(layout, start=start), measurement, coding, data, responses, engine, rule, why, priors, estimate,
         float(estimate.log_likelihood), tuple(notes), key, tuple(anchors), None,
         None if responses is None else responses.group_name,
     )  # fmt: skip
+
+
+def some_rows(data: ItemRows, most: int) -> ItemData:
+    """At most so many persons, evenly spread, as a table."""
+    step = max(-(-data.n_persons // most), 1)
+    weight = None if data.weight is None else data.weight[::step]
+    covariates = None if data.covariates is None else data.covariates[::step]
+    return ItemData(data.every(step), data.group[::step], weight, covariates)
+
+
+def whole_problem(
+    form: Form, table: ItemTable, layout: Layout, data: ItemRows, rule: Any, key: int, engine: MarginalML,
+    start: np.ndarray, n_persons: int | None = None,
+) -> MarginalProblem:  # fmt: skip
+    """The likelihood of these rows under a rule, with restrictions, starting values and options."""
+    offset, basis = reduction(table)
+    problem, modes, _ = problem_of(form, layout, data, table.n_groups, rule, key)
+    options = solver_options(form, problem, basis.shape[1], n_persons or data.n_persons, engine)
+    return MarginalProblem(problem, offset, basis, basis.T @ (start - offset), modes, options)
 
 
 def solve(engine: Marginal, problem: MarginalProblem, progress: bool | None) -> Estimate:
@@ -283,7 +312,7 @@ def solve(engine: Marginal, problem: MarginalProblem, progress: bool | None) -> 
 
 def is_large(problem: MarginalProblem) -> bool:
     """Whether single steps are worth their overhead."""
-    return problem.inner.chunks.y.size * problem.inner.n_points >= LARGE
+    return problem.inner.chunks.n_answers * problem.inner.n_points >= LARGE
 
 
 def choose_rule(engine: MarginalML, n_factors: int, reduction: Reduction | None = None) -> tuple[Any, str]:
@@ -294,6 +323,8 @@ def choose_rule(engine: MarginalML, n_factors: int, reduction: Reduction | None 
             "MarginalML does not take Laplace() in this version: scores at one point are not the gradient of its"
             " likelihood. Use AdaptiveGaussHermite(3), or more nodes."
         )
+    if getattr(rule, "proposal", None) is not None:
+        raise ValueError("MarginalML centres its points itself: leave proposal out, or use AmortizedVI(guide=...).")
     if reduction is None:
         d, reason = n_factors, f"there are {n_factors} factor(s), at most 3"
     else:
@@ -318,9 +349,9 @@ def solver_options(form: Form, problem: Problem, q: int, n: int, engine: Margina
     return Options(tolerance, MAX_STEPS, slack, by_cross, engine.se in ("observed", "sandwich"))
 
 
-def starting_values(table: ItemTable, layout: Layout, data: ItemData, measurement: Measurement) -> np.ndarray:
+def starting_values(table: ItemTable, layout: Layout, data: ItemRows, measurement: Measurement) -> np.ndarray:
     """Where the solver starts."""
-    rows = data.codes if len(data.codes) <= START_ROWS else data.codes[:: len(data.codes) // START_ROWS]
+    rows = data.every(max(data.n_persons // START_ROWS, 1))
     y = rows.astype(float)
     if rows.dtype == np.int8:
         y[rows < 0] = np.nan

@@ -99,6 +99,13 @@ class MomentModel:
         hessian = cell_algebra.observed_cells(c, b, k, r, z) + cell_algebra.curvature_cells(c, b, k - r, z)
         return self._pairs_to_free(hessian, c.free)
 
+    def pull(self, g: int, pull_cov: np.ndarray, pull_mean: np.ndarray) -> np.ndarray:
+        """1/2 tr(pull_cov dSigma) - pull_mean' dmu for every free parameter [n_free]."""
+        c, b = self.cells_of(g), self.bases[g]
+        e = b.columns
+        values = cell_algebra.gradient_cells(c, b, e.T @ pull_cov @ e, e.T @ pull_mean)
+        return np.bincount(c.free, values, self.layout.n_free + 1)[:-1]
+
     def curvature(self, g: int, pull_cov: np.ndarray, pull_mean: np.ndarray) -> np.ndarray:
         """sum of 1/2 tr(pull_cov d2Sigma) - pull_mean' d2mu over free pairs: the model's own curvature."""
         c, b = self.cells_of(g), self.bases[g]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from jaxlatent.data.incomplete import CaseArrays
+from jaxlatent.data.incomplete import Buckets
 from jaxlatent.data.moments import GroupMoments, check_positive_definite
 from jaxlatent.data.responses import Responses
 from jaxlatent.inference.estimate import MESSAGES, Estimate
@@ -43,9 +43,7 @@ def _free_parameters(table: ParameterTable, most: int = 8) -> str:
     return ", ".join(shown[:most]) + (f" and {len(shown) - most} more" if len(shown) > most else "")
 
 
-def saturated_or_refuse(
-    data: Responses, made: tuple[tuple[CaseArrays, ...], ...] | None = None
-) -> tuple[GroupMoments, float]:
+def saturated_or_refuse(data: Responses, made: tuple[Buckets, ...] | None = None) -> tuple[GroupMoments, float]:
     """Maximum likelihood moments of incomplete rows and their log-likelihood; a sentence where there is no maximum."""
     p = len(data.names)
     for g in range(data.n_groups):

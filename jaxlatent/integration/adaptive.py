@@ -14,14 +14,9 @@ import numpy as np
 from jaxlatent.data.arrays import Arrays
 from jaxlatent.integration.gauss_hermite import check_grid, grid
 from jaxlatent.integration.rule import Params, PointModel, PointRule
-from jaxlatent.integration.standard_points import (
-    StandardPoints,
-    equal_weights,
-    normal_sobol,
-    shifted_sobol,
-    sobol,
-)
+from jaxlatent.integration.standard_points import StandardPoints, equal_weights, shifted_sobol
 from jaxlatent.numerics.small_cholesky import backward, cells_of, cholesky_cells, forward, log_diagonal
+from jaxlatent.numerics.sobol import normal_sobol, sobol
 from jaxlatent.numerics.types import Array
 
 NEWTON_STEPS = 20
@@ -111,7 +106,9 @@ class ImportanceSampling(PointRule):
 
     log p(y_i) ~ log 1/n sum_r p(y_i | x_r) p(x_r) / q_i(x_r),   q_i = N(mode, curvature^-1)
 
-    proposal: None, the normal curve at the mode. Source: Kuk (1999); Owen (1997) for the points.
+    proposal: None, the normal curve at the mode, or a guide, as fits by AmortizedVI have it.
+
+    Source: Kuk (1999); Owen (1997) for the points.
     """
 
     n: int
@@ -119,8 +116,10 @@ class ImportanceSampling(PointRule):
 
     def __post_init__(self) -> None:
         _check(self.n)
-        if self.proposal is not None:
-            raise ValueError(f"Expected proposal=None (the normal curve at the mode); got {self.proposal!r}.")
+        if self.proposal is not None and not hasattr(self.proposal, "bind"):
+            raise ValueError(
+                f"Expected proposal=None, the normal curve at the mode, or a guide; got {self.proposal!r}."
+            )
 
     def standard(self, n_latent: int, shape: tuple[int, ...], dtype: str, key: int) -> StandardPoints:
         """Points of every person [*shape, point, D]."""

@@ -10,9 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import ndtri
 
+from jaxlatent.numerics.sobol import CLIP
 from jaxlatent.numerics.types import Array
-
-CLIP = 1e-6  # of uniform numbers, before they become normal ones
 
 
 class StandardPoints(NamedTuple):
@@ -25,24 +24,9 @@ class StandardPoints(NamedTuple):
     log_weight: np.ndarray
 
 
-def sobol(n: int, d: int, seed: int = 0) -> np.ndarray:
-    """n scrambled Sobol points in the unit cube [n, d]; balanced where n is a power of two."""
-    from scipy.stats import qmc
-
-    size = 1 << max(n - 1, 0).bit_length()
-    return np.asarray(qmc.Sobol(d, scramble=True, rng=np.random.default_rng(seed)).random(size))[:n]
-
-
 def equal_weights(n: int) -> np.ndarray:
     """log(1/n) [n]."""
     return np.full(n, -np.log(n))
-
-
-def normal_sobol(n: int, d: int, seed: int = 0) -> np.ndarray:
-    """Sobol points as standard normal ones [n, d]."""
-    from scipy.special import ndtri as host_ndtri
-
-    return np.asarray(host_ndtri(np.clip(sobol(n, d, seed), CLIP, 1 - CLIP)))
 
 
 @partial(jax.jit, static_argnums=(1, 2))

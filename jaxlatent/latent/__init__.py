@@ -1,4 +1,4 @@
-"""p(x): the distribution of the latent variables. Users pass jl.latent.Histogram() to a face."""
+"""p(x): the distribution of the latent variables. Users pass jl.latent.Normal(), Flow(...), ... to a face."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jaxlatent.latent.flow import Flow
     from jaxlatent.latent.histogram import Histogram
+    from jaxlatent.latent.mixture import Mixture
+    from jaxlatent.latent.normal import Normal
 
-_WHERE = {"Histogram": "histogram"}
+_WHERE = {"Flow": "flow", "Histogram": "histogram", "Mixture": "mixture", "Normal": "normal"}
 
-__all__ = ["Histogram"]
+__all__ = ["Flow", "Histogram", "Mixture", "Normal"]
 
 
 def __getattr__(name: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import jax
 
@@ -25,6 +25,9 @@ class LatentDistribution(Protocol):
     def transform(self, z: jax.Array) -> jax.Array:
         """x [..., person or 1, D] from standard normal z of the same shape (the non-centred form)."""
 
+    def inverse(self, x: jax.Array) -> jax.Array:
+        """The standard normal z of ``transform`` for x [..., person or 1, D]."""
+
     def sample(self, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
         """Draws [*shape, D]; the last axis of shape is the person."""
 
@@ -36,3 +39,7 @@ class Latent(ABC):
     @abstractmethod
     def distribution(self, params: Mapping[str, jax.Array], data: Arrays) -> LatentDistribution:
         """p(x) at these parameters [group, ...]."""
+
+    def init(self, key: jax.Array, n_latent: int) -> dict[str, Any]:
+        """Starting values of networks, name -> pytree; ``distribution`` finds them by name among the parameters."""
+        return {}

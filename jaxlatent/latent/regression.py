@@ -11,7 +11,7 @@ import jax
 
 from jaxlatent.data.arrays import Arrays, of_person
 from jaxlatent.latent.latent import Latent
-from jaxlatent.latent.structural import StructuralNormal, total_effects
+from jaxlatent.latent.structural import StructuralNormal, solve_lower, total_effects
 from jaxlatent.numerics.normal_density import inverse_and_log_det, psd_root
 
 
@@ -39,6 +39,10 @@ class NormalByPerson:
         """x = mean + R z with R R' = cov."""
         root = of_person(psd_root(self.cov), self.group)
         return self.mean + (z[..., None, :] @ root.mT)[..., 0, :]
+
+    def inverse(self, x: jax.Array) -> jax.Array:
+        """R^-1 (x - mean); not finite where cov is singular."""
+        return solve_lower(of_person(psd_root(self.cov), self.group), x - self.mean)
 
     def sample(self, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
         return self.transform(jax.random.normal(key, (*shape, self.n_latent), self.mean.dtype))

@@ -1,4 +1,4 @@
-"""Objectives on incomplete rows: the structured model (FIML) and the saturated one, per person."""
+"""The structured model on incomplete rows (FIML), per person, as one compiled objective: for loops inside programs."""
 
 from __future__ import annotations
 
@@ -89,51 +89,3 @@ def _stack(parts: list[tuple]) -> tuple:
 def count(buckets: tuple[Cases, ...]) -> jax.Array:
     """Persons in all cases ()."""
     return sum((cases.n.sum() for cases in buckets), start=jnp.zeros(()))
-
-
-def pack_moments(mu: jax.Array, sigma: jax.Array) -> jax.Array:
-    """(mu, vech Sigma) [p + p(p+1)/2]."""
-    return jnp.concatenate([mu, sigma[np.tril_indices(len(mu))]])
-
-
-def unpack_moments(x: jax.Array, p: int) -> tuple[jax.Array, jax.Array]:
-    lower = np.tril_indices(p)
-    sigma = jnp.zeros((p, p), x.dtype).at[lower].set(x[p:])
-    return x[:p], sigma + jnp.tril(sigma, -1).T
-
-
-def saturated_first(cases: tuple[Cases, ...], x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Minus log-likelihood per person of free moments, and its gradient over (mu, vech Sigma)."""
-    p = cases[0].mean.shape[-1]
-    s = log_likelihood(*unpack_moments(x, p), cases)
-    n = count(cases)
-    d = s.d_cov - jnp.diag(jnp.diagonal(s.d_cov)) / 2
-    return s.value / n, pack_moments(s.d_mean, d) / n
-
-
-def saturated_second(cases: tuple[Cases, ...], x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Hessian per person over (mu, vech Sigma), and the complete-data information."""
-    p = cases[0].mean.shape[-1]
-    mu, sigma = unpack_moments(x, p)
-    k = spd_inverse(sigma)[0]
-    a, b = np.tril_indices(p)
-    half = np.where(a == b, 0.5, 1.0)
-    cov = half[:, None] * half * (k[a][:, a] * k[b][:, b] + k[a][:, b] * k[b][:, a])
-    complete = jax.scipy.linalg.block_diag(k, cov)
-    return saturated_information(gram_matrices(mu, sigma, cases)) / count(cases), complete
-
-
-def pattern_information(mu: jax.Array, sigma: jax.Array, cases: tuple[Cases, ...]) -> jax.Array:
-    """Expected information of (mu, vech Sigma) given the patterns of missing values, summed over persons.
-
-    Observed information with v v' replaced by its expectation P: sum n [P, 0; 0, D'(P kron P)D / 2].
-    """
-    grams = gram_matrices(mu, sigma, cases)
-    centred = grams._replace(v_p=jnp.zeros_like(grams.v_p), vv_p=grams.p_p)
-    return saturated_information(centred)
-
-
-def em_step(cases: tuple[Cases, ...], mu: jax.Array, sigma: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """One EM step of the saturated model."""
-    s = log_likelihood(mu, sigma, cases)
-    return s.mean, s.cov

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxlatent.data.chunks import dense_chunk
 from jaxlatent.models.latent_prior import Prior, prior_of, prior_vector
 from jaxlatent.models.points import Form, Group, Located, Problem, group_at, personal_points, shared_points
 from jaxlatent.models.posterior import Chunk, Posterior, Table, posterior, tables_of
@@ -66,7 +67,7 @@ class Inputs(NamedTuple):
 
 def inputs_of(form: Form, problem: Problem, modes: jax.Array) -> Inputs:
     c = problem.chunks
-    chunk = Chunk(*(jnp.asarray(a) for a in (c.y, c.seen, c.weight, c.design)))
+    chunk = Chunk(*jax.tree.map(jnp.asarray, (c.y, c.seen, c.weight, c.design)))
     own = form.personal and problem.points.z.shape[0] > 1
     return Inputs(chunk, jnp.asarray(c.group), modes, jnp.asarray(problem.points.z) if own else None)
 
@@ -75,7 +76,9 @@ def chunk_of(here: Setting, each: Inputs) -> tuple[Group, Chunk]:
     """One chunk in the precision of the computation, with its group's parameters."""
     dtype = here.loadings.dtype
     group = group_at(here.loadings, here.slots, here.prior, each.group)
-    return group, each.chunk._replace(y=each.chunk.y.astype(dtype), design=each.chunk.design.astype(dtype))
+    c = each.chunk
+    y, seen = dense_chunk(c.y, c.seen, len(c.weight), here.loadings.shape[1], dtype)
+    return group, Chunk(y, seen, c.weight, c.design.astype(dtype))
 
 
 def located(

@@ -25,39 +25,36 @@ class Cases(NamedTuple):
 
     n: number of persons; mean [p]: their mean, nan where missing; scatter [p, p]: sum of squares and products around
     it, or None where each case is one person; missing [k]: positions of the missing variables, filled up with p.
-    rows: None, or where mean is the whole data set, the positions of these cases in it (large data are not copied).
     """
 
     n: Array
     mean: Array
     scatter: Array | None
     missing: Array
-    rows: Array | None = None
 
 
 CHUNK = 128  # cases at a time: their k x k blocks stay in a core's cache
 
 
 def over_chunks(add: Callable[[Any, Cases], Any], start: Any, cases: Cases) -> Any:
-    """Fold add(total, chunk of cases) over all cases without copying them; the last chunk overlaps with weight zero."""
+    """Fold add(total, chunk of cases) over all cases without copying them, save those of weight zero at the end.
+
+    The last chunk overlaps with weight zero.
+    """
     total = cases.n.shape[0]
     size = min(CHUNK, total)
+    used = jnp.where(cases.n != 0, jnp.arange(1, total + 1), 0).max()
 
     def body(i: jax.Array, carry: Any) -> Any:
         at = jnp.minimum(i * size, total - size)
-        whole = cases.mean
-        part = jax.tree.map(
-            lambda a: lax.dynamic_slice_in_dim(a, at, size), cases if cases.rows is None else cases._replace(mean=None)
-        )
-        if cases.rows is not None:
-            part = part._replace(mean=whole[part.rows], rows=None)
+        part = jax.tree.map(lambda a: lax.dynamic_slice_in_dim(a, at, size), cases)
         new = at + jnp.arange(size) >= i * size
         part = part._replace(n=part.n * new)
         if part.scatter is not None:
             part = part._replace(scatter=part.scatter * new[:, None, None])
         return add(carry, part)
 
-    return lax.fori_loop(0, -(-total // size), body, start)
+    return lax.fori_loop(0, -(-used // size), body, start)
 
 
 class Blocks(NamedTuple):

@@ -12,8 +12,10 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxlatent.numerics.linalg import spd_solve
+from jaxlatent.numerics.types import Array
 
 FAR, EARLY = 0.2, 4  # above this decrement the first steps follow the expected Hessian, which knows no saddle points
 RUNNING, CONVERGED, STEP_LIMIT, STUCK, BAD_START = 0, 1, 2, 3, 4
@@ -22,39 +24,53 @@ RUNNING, CONVERGED, STEP_LIMIT, STUCK, BAD_START = 0, 1, 2, 3, 4
 class Evaluation(NamedTuple):
     """An objective at one point: value (), gradient [q], observed and expected Hessian [q, q]."""
 
-    value: jax.Array
-    gradient: jax.Array
-    hessian: jax.Array
-    expected: jax.Array
+    value: Array
+    gradient: Array
+    hessian: Array
+    expected: Array
 
 
 class NewtonState(NamedTuple):
-    x: jax.Array
+    x: Array
     at: Evaluation
-    damping: jax.Array
-    decrement: jax.Array
-    steps: jax.Array
-    code: jax.Array
+    damping: Array
+    decrement: Array
+    steps: Array
+    code: Array
 
 
 Objective = Callable[[jax.Array], Evaluation]
 
 
-def newton_init(x: jax.Array) -> NewtonState:
-    """The state before anything is evaluated: its first step stays at x, so that the objective is compiled once."""
-    q, zero, inf = x.shape[0], jnp.zeros((), x.dtype), jnp.full((), jnp.inf, x.dtype)
-    nothing = Evaluation(inf, jnp.zeros_like(x), jnp.eye(q, dtype=x.dtype), jnp.eye(q, dtype=x.dtype))
-    return NewtonState(x, nothing, zero, inf, jnp.full((), -1, jnp.int32), jnp.full((), RUNNING, jnp.int32))
+def newton_init(x: Array) -> NewtonState:
+    """The state before anything is evaluated: its first step stays at x, so that the objective is compiled once.
+
+    NumPy's constants: on the host each of JAX's would be a program of its own.
+    """
+    q, zero, inf = x.shape[0], np.zeros((), x.dtype), np.full((), np.inf, x.dtype)
+    nothing = Evaluation(inf, np.zeros(q, x.dtype), np.eye(q, dtype=x.dtype), np.eye(q, dtype=x.dtype))
+    return NewtonState(x, nothing, zero, inf, np.full((), -1, np.int32), np.full((), RUNNING, np.int32))
 
 
 def newton_step(
     objective: Objective, s: NewtonState, tolerance: jax.Array | float, max_steps: jax.Array | int
 ) -> NewtonState:
     """One damped step; rejected where the objective rises or is not finite, and then the damping grows."""
-    direction, ok = _direction(s)
+    direction, ok = newton_direction(s)
+    return newton_judge(s, direction, ok, objective(s.x + direction), tolerance, max_steps)
+
+
+def newton_judge(
+    s: NewtonState,
+    direction: jax.Array,
+    ok: jax.Array,
+    at: Evaluation,
+    tolerance: jax.Array | float,
+    max_steps: jax.Array | int,
+) -> NewtonState:
+    """The state after a step, from what the objective is there."""
     decrement = jnp.where(ok, -s.at.gradient @ direction, jnp.inf)
     x = s.x + direction
-    at = objective(x)
     first = s.steps < 0
     better = ok & _finite(at) & (first | (at.value <= s.at.value + 1e-11 * (1 + jnp.abs(s.at.value))))
     keep = lambda new, old: jnp.where(better, new, old)  # noqa: E731
@@ -71,7 +87,7 @@ def newton_step(
     return NewtonState(keep(x, s.x), jax.tree.map(keep, at, s.at), damping, decrement, steps, code)
 
 
-def _direction(s: NewtonState) -> tuple[jax.Array, jax.Array]:
+def newton_direction(s: NewtonState) -> tuple[jax.Array, jax.Array]:
     """-(H + damping D)^-1 g with the observed Hessian; in the first steps the expected one where that is no guide."""
     ridge = s.damping * jnp.diag(jnp.diagonal(s.at.expected))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-from scipy.optimize import brentq
 from scipy.special import chdtr, chndtr
 
 
@@ -22,4 +21,11 @@ def noncentrality(x: float, df: float, probability: float) -> float:
         upper *= 2
         if upper > 1e12:
             return math.nan
-    return float(brentq(lambda ncp: noncentral_cdf(x, df, ncp) - probability, 0.0, upper, xtol=1e-10, rtol=1e-12))
+    lower = 0.0
+    while upper - lower > 1e-10 + 1e-12 * upper:
+        middle = (lower + upper) / 2
+        if noncentral_cdf(x, df, middle) > probability:
+            lower = middle
+        else:
+            upper = middle
+    return (lower + upper) / 2

@@ -4,9 +4,8 @@ Steps are (sum S S')^-1 score (Berndt, Hall, Hall and Hausman 1974), which cost 
 they bring the maximum much nearer. From then on the matrix is updated by what gradients show of the curvature (BFGS:
 Nocedal and Wright 2006, eq. 6.19), because cross-products are a poor guide where the model is wrong or persons are
 few. Where there are very few persons for the parameters the observed information (or, where it is not positive
-definite, that of the complete data) takes their place at the start. After convergence one more step computes the
-observed information at the maximum; if the step it gives is not small either, it becomes the matrix and the search
-goes on.
+definite, that of the complete data) takes their place at the start. Where a step is small enough to stop, the observed
+information is computed; if the step it gives is not small, it becomes the matrix and the search goes on.
 """
 
 from __future__ import annotations
@@ -24,7 +23,6 @@ EARLY = 2  # accepted steps that follow the cross-products in any case
 NEARER, NEAR = 0.3, 1e-2  # later ones do where each brings the decrement below this share of the last, to this value
 SHORTER = 0.25  # a refused step is tried again at this length
 PATIENCE, RESETS = 4, 4  # shorter steps before the matrix is renewed, renewals before the search gives up
-FINISHING = 5  # internal: converged, the information at the maximum is still to come
 
 
 class Options(NamedTuple):
@@ -94,9 +92,9 @@ def scoring_step(
 
     feasible(x, direction) shortens a direction where it would leave the parameters' space.
     """
-    start, finishing = s.steps < 0, s.code == FINISHING
+    start = s.steps < 0
     e = first(s.x + s.direction, s.aux, start)
-    lower = start | finishing | (e.value <= s.value + options.slack * (1 + jnp.abs(s.value)))
+    lower = start | (e.value <= s.value + options.slack * (1 + jnp.abs(s.value)))
     better = jnp.isfinite(e.value) & jnp.isfinite(e.gradient).all() & lower
     new = (s.x + s.direction, e.value, e.gradient, e.cross, e.aux)
     old = (s.x, s.value, s.gradient, s.cross, s.aux)
@@ -104,7 +102,7 @@ def scoring_step(
     accepted = s.accepted + better
     refused = jnp.where(better, 0, s.refused + 1)
 
-    updated = jnp.where(better & ~start & ~finishing, bfgs(s.matrix, x - s.x, gradient - s.gradient), s.matrix)
+    updated = jnp.where(better & ~start, bfgs(s.matrix, x - s.x, gradient - s.gradient), s.matrix)
     along_cross = -spd_solve(cross, gradient)
     nearer = better & (-gradient @ along_cross < NEARER * s.decrement)
     crossing = options.by_cross & s.crossing & ((accepted <= EARLY) | (nearer & (s.decrement > NEAR)))
@@ -112,30 +110,31 @@ def scoring_step(
     direction = jax.lax.cond(crossing, lambda: along_cross, lambda: -spd_solve(matrix, gradient))
     direction = jnp.where(better, direction, SHORTER * s.direction)
     broken = ~jnp.isfinite(direction).all() | (refused >= PATIENCE)
-    renew = (broken | (start & ~options.by_cross)) & ~finishing | (finishing & options.finish)
+    small = better & (-gradient @ direction < options.tolerance) & ~start
+    last = small & options.finish  # the information is wanted here, and may say that this is not the maximum
+    renew = broken | (start & ~options.by_cross) | last
 
     def renewed() -> tuple[jax.Array, jax.Array]:
         information, complete = second(x, aux)
         tried = -spd_solve(information, gradient)
-        ok = jnp.isfinite(tried).all() | finishing
+        ok = jnp.isfinite(tried).all() | last
         return jax.lax.cond(ok, lambda: (information, tried), lambda: (complete, -spd_solve(complete, gradient)))
 
     matrix, direction = jax.lax.cond(renew, renewed, lambda: (matrix, direction))
-    resets = s.resets + (renew & ~finishing & ~start)
-    refused = jnp.where(renew, 0, refused)
     after = -gradient @ direction
     decrement = jnp.where(better | renew, after, s.decrement)
-    small = better & (after < options.tolerance) & ~start
-    further = finishing & options.finish & (after > 10 * options.tolerance) & (s.resets < RESETS)
+    further = last & (after > 10 * options.tolerance) & (s.resets < RESETS)
+    given_up = renew & ~last & ~start
+    resets = s.resets + given_up
+    refused = jnp.where(renew, 0, refused)
     steps = s.steps + 1
     code = jnp.where(steps >= options.max_steps, STEP_LIMIT, RUNNING)
     code = jnp.where(resets > RESETS, STUCK, code)
-    code = jnp.where(small & ~finishing, FINISHING, code)
-    code = jnp.where(finishing, jnp.where(further, RUNNING, CONVERGED), code)
+    code = jnp.where(small & ~further, CONVERGED, code)
     code = jnp.where(start & ~(better & jnp.isfinite(direction).all()), BAD_START, code).astype(jnp.int32)
     direction = jnp.where(code == RUNNING, jnp.where(better | renew, feasible(x, direction), direction), 0)
     resets = (resets + further).astype(jnp.int32)
-    crossing = crossing & ~(renew & ~finishing) & ~further
+    crossing = crossing & ~(renew & ~last) & ~further
     return ScoringState(
         x, value, gradient, cross, aux, matrix, direction, decrement, crossing, accepted.astype(jnp.int32),
         refused.astype(jnp.int32), resets, steps, code,

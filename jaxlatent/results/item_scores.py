@@ -10,7 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlatent.inference.marginal_fit import ItemData, ItemFitted, form_of, pattern_data, problem_of
+from jaxlatent.inference.item_data import ItemRows
+from jaxlatent.inference.item_model import is_normal
+from jaxlatent.inference.marginal_fit import ItemFitted, form_of, pattern_data, problem_of
 from jaxlatent.integration.gauss_hermite import GaussHermite
 from jaxlatent.integration.histogram import EmpiricalHistogram
 from jaxlatent.models.marginal import PersonMoments, person_moments
@@ -31,8 +33,11 @@ def _moments(form: Form, problem: Problem, free: jax.Array, modes: jax.Array) ->
     return person_moments(form, problem, free, modes, 12)
 
 
-def posterior_moments(fitted: ItemFitted, data: ItemData) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def posterior_moments(fitted: ItemFitted, data: ItemRows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """log p(y_i) [person], posterior means [person, D] and covariances [person, D, D] by the rule of the fit."""
+    if not is_normal(fitted.latent):
+        found = fitted.amortized.posteriors(fitted.free, data, known=data is fitted.data)
+        return found.log_marginal, found.mean, found.cov
     used, inverse = pattern_data(replace(data, weight=None))
     form = fitted.form
     with jax.enable_x64(True):
@@ -115,7 +120,7 @@ def _modes(form: Form, problem: Problem, free: jax.Array, modes: jax.Array, kind
     return jax.lax.map(one, inputs_of(replace(form, personal=False), problem, modes))
 
 
-def mode_scores(fitted: ItemFitted, data: ItemData, kind: str) -> tuple[np.ndarray, np.ndarray]:
+def mode_scores(fitted: ItemFitted, data: ItemRows, kind: str) -> tuple[np.ndarray, np.ndarray]:
     """Scores [person, D] that maximise posterior ("map"), likelihood ("ml") or Warm's weighted one ("wle"), and errors.
 
     Maximum likelihood scores of patterns without a finite one are -inf or inf, with error nan.

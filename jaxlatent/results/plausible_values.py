@@ -10,7 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlatent.inference.marginal_fit import ItemData, ItemFitted, form_of, problem_of
+from jaxlatent.inference.item_data import ItemData, ItemRows
+from jaxlatent.inference.item_model import is_normal
+from jaxlatent.inference.marginal_fit import ItemFitted, form_of, problem_of
 from jaxlatent.integration.gauss_hermite import GaussHermite
 from jaxlatent.integration.histogram import EmpiricalHistogram
 from jaxlatent.models.latent_prior import log_prior
@@ -40,16 +42,19 @@ def _log_joint(form: Form, problem: Problem, free: jax.Array, x: jax.Array) -> j
             total = total + jnp.where(chunk.seen[:, None, at], given_x, 0).sum(-1)
         return total
 
-    modes = jnp.zeros((*problem.chunks.y.shape[:2], x.shape[-1]), x.dtype)
+    modes = jnp.zeros((*problem.chunks.shape, x.shape[-1]), x.dtype)
     return jax.lax.map(one, (inputs_of(form, problem, modes), x))
 
 
-def plausible_values(fitted: ItemFitted, data: ItemData, n: int, key: int) -> np.ndarray:
+def plausible_values(fitted: ItemFitted, data: ItemRows, n: int, key: int) -> np.ndarray:
     """n draws of every person's latent variables [person, draw, D].
 
     Candidates from a t distribution with the posterior's mean and covariance, resampled with their weights
-    p(y | x) p(x) / q(x) (sampling and importance resampling; Rubin 1987).
+    p(y | x) p(x) / q(x) (sampling and importance resampling; Rubin 1987); where the distribution of x was learned,
+    candidates from the guide.
     """
+    if not is_normal(fitted.latent):
+        return fitted.amortized.draws(fitted.free, data, n, key, known=data is fitted.data)
     rng = np.random.default_rng(key)
     size = max(CANDIDATES, 16 * n)
     _, mean, cov = posterior_moments(fitted, data)
@@ -60,7 +65,7 @@ def plausible_values(fitted: ItemFitted, data: ItemData, n: int, key: int) -> np
     histogram = fitted.rule.arrays() if isinstance(fitted.rule, EmpiricalHistogram) else None
     if histogram is not None:
         size = len(histogram[0])
-    width = max(1, CELLS // (size * max(data.codes.shape[1], 1)))
+    width = max(1, CELLS // (size * max(data.shape[1], 1)))
     chunk = min(width, 64)
     step = max(chunk, (width // chunk) * chunk)
     for start in range(0, persons, step):
@@ -77,7 +82,7 @@ def plausible_values(fitted: ItemFitted, data: ItemData, n: int, key: int) -> np
             problem, _, places = problem_of(
                 form, fitted.layout, replace(part, weight=None), fitted.table.n_groups, rule, 0, chunk
             )
-            shape = problem.chunks.y.shape[:2]
+            shape = problem.chunks.shape
             moved = np.zeros((shape[0] * shape[1], size, d))
             moved[places[: len(rows)]] = x
             found = _log_joint(form, problem, jnp.asarray(fitted.free), jnp.asarray(moved.reshape(*shape, size, d)))

@@ -144,6 +144,16 @@ def layout_of(table: ParameterTable, *, width: int | None = None, exogenous: lis
     return Layout(index, fixed, start, blocks_of(index))
 
 
+def trimmed(layout: Layout, n_latent: int) -> Layout:
+    """The layout without the columns that only pad the latent variables."""
+
+    def cut(matrices: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        at = {name: tuple(slice(n_latent) if c == "m" else slice(None) for c in axes) for name, axes in SHAPES.items()}
+        return {name: matrix[(slice(None), *at[name])] for name, matrix in matrices.items()}
+
+    return Layout(cut(layout.index), cut(layout.fixed), layout.start, layout.blocks)
+
+
 def _place(row: Row, where: Places, index: dict, fixed: dict, start: np.ndarray, exogenous: list[dict] | None) -> None:
     name, cell = where.of(row)
     cells = [cell, cell[::-1]] if name in SYMMETRIC else [cell]

@@ -1,0 +1,66 @@
+"""Where amortized guides start: the regression of x on the responses, at the model's starting values."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from jaxlatent.data.arrays import Arrays
+from jaxlatent.guides.encoding import Encoding
+from jaxlatent.models.latent_variable_model import LatentVariableModel
+
+LOGISTIC_VARIANCE = np.pi**2 / 3
+COARSE = 0.85  # correlation of a coded response with the continuous one behind it
+
+
+def linear_start(
+    model: LatentVariableModel, encoding: Encoding, arrays: Arrays, d: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Weights [column, D] of E(x | y) and the covariance [D, D] of x given y, as if responses were normal.
+
+    With standardised responses r = C x + e, Var(e) = V, x ~ N(0, Psi): P = (Psi^-1 + C'V^-1 C)^-1 and weights
+    P C'V^-1 (Thomson's factor scores). Zeros and I / 2 where the starting values give no such model. Host side.
+    """
+    weights, cov = np.zeros((encoding.width, d)), np.eye(d) / 2
+    slopes, psi = _loadings(model, d)
+    if slopes is None or psi is None:
+        return weights, cov
+    y, observed = np.asarray(arrays.y, float), np.asarray(arrays.observed)
+    count = np.maximum(observed.sum(0), 1)
+    mean = np.where(observed, y, 0).sum(0) / count
+    sd = np.sqrt(np.where(observed, (y - mean) ** 2, 0).sum(0) / count)
+    sd = np.where(sd > 0, sd, 1.0)
+    numeric = np.zeros(len(sd), bool)
+    for k, items in encoding.sizes:
+        numeric[list(items)] = k == 0
+    common = np.einsum("jd,de,je->j", slopes, psi, slopes)
+    total = np.where(numeric, np.maximum(sd, np.sqrt(common) / 0.95), np.sqrt(common + LOGISTIC_VARIANCE) / COARSE)
+    c = slopes / total[:, None]
+    unique = np.maximum(1 - np.einsum("jd,de,je->j", c, psi, c), 0.05)
+    cov = np.linalg.inv(np.linalg.inv(psi) + (c / unique[:, None]).T @ c)
+    per_response = (c / unique[:, None]) @ cov
+    at, step = encoding.items, encoding.steps
+    n = len(at)
+    log_scaled = np.isin(at, encoding.logarithmic)
+    size = np.where(log_scaled, 1.0, step * encoding.scale[:n] / sd[at])
+    weights[:n] = per_response[at] * size[:, None]
+    return weights, (cov + cov.T) / 2
+
+
+def _loadings(model: LatentVariableModel, d: int) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Loadings [item, D] and covariance [D, D] of x at the start, means over groups; None where there are none."""
+    layout = model.layout
+    if "loadings" not in layout.index or "factor_cov" not in layout.index:
+        return None, None
+    start = np.nan_to_num(np.asarray(layout.start, float), nan=0.5)
+
+    def matrix(name: str) -> np.ndarray:
+        index = np.asarray(layout.index[name])
+        return np.where(index >= 0, start[np.maximum(index, 0)], layout.fixed[name]).mean(0)
+
+    slopes, psi = matrix("loadings"), matrix("factor_cov")
+    if "regressions" in layout.index:
+        total = np.linalg.inv(np.eye(d) - matrix("regressions"))
+        psi = total @ psi @ total.T
+    if slopes.shape[1] != d or not np.isfinite(psi).all() or np.linalg.eigvalsh(psi).min() < 1e-4:
+        return None, None
+    return slopes, psi

@@ -1,0 +1,171 @@
+"""Train a model and its guide, on data in memory or in batches; stop, and go on where it stopped."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxlatent.data.arrays import Arrays
+from jaxlatent.data.coding import Coding
+from jaxlatent.data.scanned import ScannedResponses
+from jaxlatent.guides.amortized import Amortized
+from jaxlatent.guides.function import guide_of
+from jaxlatent.guides.guide import BoundGuide
+from jaxlatent.inference.amortized_loop import TrainState
+from jaxlatent.inference.amortized_programs import Programs, programs_for
+from jaxlatent.inference.amortized_settings import AmortizedVI
+from jaxlatent.inference.amortized_training import (
+    DONE,
+    SEARCH,
+    Course,
+    Plan,
+    course_notes,
+    course_of,
+    from_batches,
+    held_out,
+    in_memory,
+    train,
+)
+from jaxlatent.inference.checkpoint import Checkpoints
+from jaxlatent.inference.priors import Priors
+from jaxlatent.inference.progress import step_bar
+from jaxlatent.inference.sharding import over_devices
+from jaxlatent.models.latent_variable_model import LatentVariableModel
+
+RATE = 1e-2
+LEAST_STEPS = 1000  # before the rate is lowered, unless epochs are fewer
+STEPS_A_LOOK = 60  # at least, between two looks at the persons held out
+SAVE_EVERY = 2.0  # seconds at least between two checkpoints
+
+
+class Training(NamedTuple):
+    """Where training ended: the free vector, the guide and its parameters, networks of the model, and the course."""
+
+    free: np.ndarray
+    guide: BoundGuide
+    guide_params: Any
+    networks: dict[str, Any]
+    course: Course
+    undone: int
+    finished: bool
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """A scanned source as batches of coded answers."""
+
+    source: ScannedResponses
+    coding: Coding
+
+    def n_batches(self, size: int) -> int:
+        return self.source.n_batches(size)
+
+    def batches(self, size: int, key: int, epoch: int, *, shuffle: bool = True) -> Iterator[tuple[Arrays, Any]]:
+        """Arrays and persons of each batch; padding has weight 0 and person 0."""
+        for b in self.source.batches(size, coding=self.coding, key=key, epoch=epoch, shuffle=shuffle):
+            y: Any = b.y if b.y.dtype == np.int8 else b.y.astype(np.float32)
+            covariates: Any = None if b.covariates is None else b.covariates.astype(np.float32)
+            seen: Any = b.observed
+            group: Any = b.group.astype(np.int32)
+            weight: Any = b.weight.astype(np.float32)
+            yield Arrays(y, seen, group, weight, covariates), np.maximum(b.person, 0).astype(np.int32)
+
+
+def run_training(
+    model: LatentVariableModel,
+    arrays: Arrays,
+    settings: AmortizedVI,
+    priors: Priors,
+    key: int,
+    progress: bool | None,
+    *,
+    streamed: Streamed | None = None,
+    checkpoints: Checkpoints | None = None,
+) -> Training:
+    """Train until the bound stops rising; Ctrl-C ends with the last look, and a checkpoint of it.
+
+    arrays: all persons or, of streamed data, a sample, whose bound is watched (these persons learn, too).
+    """
+    guide = guide_of(settings.guide or Amortized()).bind(model, arrays)
+    n = arrays.n_persons if streamed is None else streamed.source.n_persons
+    programs = programs_for(model, settings, priors, n)
+    plan = plan_of(settings, n, key)
+    state, watching = programs.start(guide, programs.unconstrained(model.layout.start), jax.random.key(key))
+    course, finished = Course(), False
+    place = over_devices(plan.batch_size)
+    if streamed is None:
+        held = held_out(n, key)
+        device = jax.tree.map(jnp.asarray, arrays)
+        epoch = in_memory(programs.trainer, guide, plan, device, held, place)
+    else:
+        held = np.arange(arrays.n_persons, dtype=np.int32)[:: max(arrays.n_persons // 1000, 1)]
+        epoch = from_batches(programs.trainer, guide, plan, streamed, place)
+    watch = watcher(programs, guide, arrays, held, watching)
+    if checkpoints is not None and (found := checkpoints.latest(state)) is not None:
+        state, course = jax.tree.map(jnp.asarray, found.tree), course_of(found.notes)
+    shown = progress if progress is not None else sys.stderr.isatty()
+    keep = keeper(checkpoints)
+    with step_bar("AmortizedVI", shown) as say:
+        try:
+            for look in train(epoch, state, course, plan, watch):
+                state = look
+                keep(state, course, course.stage == DONE)
+                say(spoken(course))
+            finished = True
+        except KeyboardInterrupt:
+            keep(state, course, True)
+    params = state.params
+    free = np.asarray(programs.free(params), float)
+    own, networks = jax.tree.map(np.asarray, (params["guide"], programs.networks(params)))
+    return Training(free, guide, own, networks, course, int(state.undone), finished)
+
+
+def keeper(checkpoints: Checkpoints | None) -> Callable[[TrainState, Course, bool], None]:
+    """A function that writes a checkpoint where it is time for one, or where it has to."""
+    last = time.monotonic()
+
+    def keep(state: TrainState, course: Course, at_once: bool) -> None:
+        nonlocal last
+        if checkpoints is None or not (at_once or time.monotonic() - last >= SAVE_EVERY):
+            return
+        checkpoints.save(course.epoch, state, course_notes(course))
+        last = time.monotonic()
+
+    return keep
+
+
+def plan_of(settings: AmortizedVI, n: int, key: int) -> Plan:
+    """Rates and lengths for n persons."""
+    batch, epochs = settings.batch_size or n, settings.max_epochs or 1
+    steps = max(n // batch, 1)
+    a_look, least = max(STEPS_A_LOOK // steps, 1), -(-LEAST_STEPS // steps)
+    return Plan(RATE, a_look, epochs, batch, key, min(least, epochs // 3), settings.optimizer is not None)
+
+
+def watcher(
+    programs: Programs, guide: BoundGuide, arrays: Arrays, held: np.ndarray, key: jax.Array
+) -> Callable[[Any], np.ndarray]:
+    """The bound of every person held out, from the same noise at every look."""
+    own = jax.tree.map(lambda a: jnp.asarray(a[held]), arrays)
+
+    def watch(state: Any) -> np.ndarray:
+        if not len(held):
+            return np.zeros(0)
+        return np.asarray(programs.watch(guide, state.params, own, jnp.asarray(held), key), float)
+
+    return watch
+
+
+def spoken(course: Course) -> str:
+    """A look in words."""
+    look = course.looks[-1]
+    held = "" if np.isnan(look.held) else f", held out {look.held:.4f}"
+    stage = "search" if course.stage == SEARCH else "settle"
+    return f"{stage}, epoch {look.epoch}, bound {-look.loss:.4f}{held}"

@@ -1,0 +1,70 @@
+"""The engine of amortized variational inference as a user names it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+ESTIMATORS = ("elbo", "iwae", "dreg", "stl", "gdreg")
+SE = ("observed", "crossprod", "none")
+SAMPLES = 5  # of each person and step, unless asked for otherwise
+EPOCHS = 500
+STEPS = 60  # of an epoch at least, as far as batches of SMALLEST persons allow
+SMALLEST, LARGEST = 32, 1024
+
+
+@dataclass(frozen=True)
+class AmortizedVI:
+    """Importance-weighted amortized variational inference (Burda et al. 2016; Urban and Bauer 2021).
+
+    E log 1/R sum_r p(y, x_r) / q(x_r | y),   x_r ~ q(x | y), a network of y
+
+    particles: R of every person and step; None takes 5. estimator: of the guide's gradient, "elbo", "iwae", "dreg"
+    (Tucker et al. 2018), "stl" (Roeder et al. 2017) or "gdreg" (Bauer and Mnih 2021); None takes "dreg". guide: one of
+    jaxlatent.guides; None takes Amortized(family="full"). optimizer: an optax transformation that scales gradients to
+    steps, without a learning rate schedule of its own left out; None takes Adam with a rate that is held, then lowered.
+    batch_size: persons of a step. max_epochs: passes over the data at most. polish: whether second-order steps on
+    importance-sampled points follow where items factor and latent variables are normal, so that the end point is a
+    maximum. se: "observed", "crossprod" or "none".
+
+    Raises ValueError naming the option where a value is not among its choices.
+    """
+
+    particles: int | None = None
+    estimator: str | None = None
+    guide: Any = None
+    optimizer: Any = None
+    batch_size: int | None = None
+    max_epochs: int | None = None
+    polish: bool = True
+    se: str = "observed"
+
+    def __post_init__(self) -> None:
+        for name in ("particles", "batch_size", "max_epochs"):
+            value = getattr(self, name)
+            whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+            if value is not None and not (whole and value >= 1):
+                raise ValueError(f"Expected {name} to be a whole number from 1; got {value!r}.")
+        if self.estimator is not None and self.estimator not in ESTIMATORS:
+            raise ValueError(f"Expected estimator to be one of {', '.join(ESTIMATORS)}; got {self.estimator!r}.")
+        if self.se not in SE:
+            raise ValueError(f"Expected se to be one of {', '.join(SE)}; got {self.se!r}.")
+        if not isinstance(self.polish, bool):
+            raise ValueError(f"Expected polish to be True or False; got {self.polish!r}.")
+        if self.optimizer is not None and not (hasattr(self.optimizer, "init") and hasattr(self.optimizer, "update")):
+            raise ValueError(f"Expected optimizer to be an optax GradientTransformation; got {self.optimizer!r}.")
+
+    @property
+    def name(self) -> str:
+        """What tables call it."""
+        return "AmortizedVI"
+
+    def resolve(self, n_persons: int) -> AmortizedVI:
+        """The same engine with nothing left at None but the guide and the optimizer."""
+        batch = self.batch_size or int(np.clip(2 ** round(np.log2(max(n_persons / STEPS, 1))), SMALLEST, LARGEST))
+        return replace(
+            self, particles=self.particles or SAMPLES, estimator=self.estimator or "dreg",
+            batch_size=min(batch, n_persons), max_epochs=self.max_epochs or EPOCHS,
+        )  # fmt: skip
