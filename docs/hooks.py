@@ -41,28 +41,37 @@ class Output:
 
 def run(blocks: list[str]) -> Output:
     """Run blocks of Python in one process in an empty folder; the output is kept for the same code and source."""
-    kept = ROOT / ".cache" / "docs" / f"{_digest(blocks)}.json"
+    kept = _kept(blocks)
     if kept.exists():
         return Output(**json.loads(kept.read_text(encoding="utf-8")))
-    output = _run(blocks)
+    environment = {**os.environ, "COLUMNS": "120", "PYTHONPATH": str(ROOT)}
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder) / "blocks.py"
+        script.write_text(program(blocks), encoding="utf-8")
+        done = subprocess.run(
+            [sys.executable, script], cwd=folder, env=environment, capture_output=True, encoding="utf-8", timeout=900
+        )
+        if done.returncode:
+            raise RuntimeError(f"The code of a page failed:\n{program(blocks)}\n{done.stderr}")
+        return keep(blocks, done.stdout, Path(folder))
+
+
+def program(blocks: list[str]) -> str:
+    """The blocks as one program that prints a mark between them."""
+    return SETTINGS + f"print(end={SEPARATOR!r})\n".join(blocks)
+
+
+def keep(blocks: list[str], stdout: str, folder: Path) -> Output:
+    """Keep what a run of ``program(blocks)`` printed and drew in a folder, so that pages needn't run it again."""
+    pictures = {path.name: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.svg"))}
+    output, kept = Output(stdout.split(SEPARATOR), pictures), _kept(blocks)
     kept.parent.mkdir(parents=True, exist_ok=True)
     kept.write_text(json.dumps(asdict(output)), encoding="utf-8")
     return output
 
 
-def _run(blocks: list[str]) -> Output:
-    program = SETTINGS + f"print(end={SEPARATOR!r})\n".join(blocks)
-    environment = {**os.environ, "COLUMNS": "120", "PYTHONPATH": str(ROOT)}
-    with tempfile.TemporaryDirectory() as folder:
-        script = Path(folder) / "blocks.py"
-        script.write_text(program, encoding="utf-8")
-        done = subprocess.run(
-            [sys.executable, script], cwd=folder, env=environment, capture_output=True, encoding="utf-8", timeout=600
-        )
-        if done.returncode:
-            raise RuntimeError(f"The code of a page failed:\n{program}\n{done.stderr}")
-        pictures = {path.name: path.read_text(encoding="utf-8") for path in sorted(Path(folder).glob("*.svg"))}
-    return Output(done.stdout.split(SEPARATOR), pictures)
+def _kept(blocks: list[str]) -> Path:
+    return ROOT / ".cache" / "docs" / f"{_digest(blocks)}.json"
 
 
 def _digest(blocks: list[str]) -> str:

@@ -14,8 +14,9 @@ def fit_batch(model: SEM | IRT, stacked: Any, engine: Any = None) -> Any:
     stacked: array [data set, person, variable] with the model's observed variables in order, or a sequence of frames
     with the same number of rows. Returns an Estimate with a leading axis: free [B, n_free], vcov [B, n_free, n_free]
     (SEM: expected information, IRT: observed), log_likelihood [B], code [B] (1: converged), steps [B], statistics.
-    SEM: ML and ULS on complete data of one group. IRT: MarginalML of one group without covariates; answers may be
-    missing, and the items' categories are those found in all data sets together. Raises ValueError for anything else.
+    SEM: ML and ULS on complete data of one group. IRT: MarginalML or AmortizedVI (one data set after the other by
+    programs compiled once), one group without covariates; answers may be missing, and the items' categories are those
+    found in all data sets together. Raises ValueError for anything else.
     """
     if isinstance(model, SEM):
         return fit_sem_batch(model, stacked, engine)

@@ -232,14 +232,11 @@ def fit_irt_batch(model: IRT, stacked: Any, engine: Any = None) -> Any:
     """Estimates of one item response model for many data sets: see fit_batch."""
     from jaxlatent.inference.item_batch import fit_item_stack
 
-    engine = MarginalML() if engine is None else engine
-    if not isinstance(engine, MarginalML):
-        raise ValueError(f"Expected MarginalML(...) as the engine of an item response model; got {engine!r}.")
-    if engine.starts > 1:
-        raise ValueError("fit_batch starts once for every data set: expected MarginalML(starts=1).")
     if isinstance(model.latent, Histogram):
-        raise ValueError("fit_batch takes normal latent variables: leave latent out.")
-    _check_normal(model.latent)
+        raise ValueError("fit_batch takes no empirical histogram: leave latent out.")
+    engine = model._engine(engine)
+    if isinstance(engine, MarginalML) and engine.starts > 1:
+        raise ValueError("fit_batch starts once for every data set: expected MarginalML(starts=1).")
     if model.covariates:
         raise ValueError("fit_batch takes item response models without covariates.")
     if is_named(stacked) or isinstance(stacked, str):
@@ -262,4 +259,10 @@ def fit_irt_batch(model: IRT, stacked: Any, engine: Any = None) -> Any:
         for j, name in enumerate(p.table.observed):
             if len(np.unique(y[~np.isnan(y[:, j]), j])) < 2:
                 raise ValueError(f"The item {name!r} has no two different answers in data set {b + 1}.")
+    if isinstance(engine, AmortizedVI):
+        from jaxlatent.inference.amortized_batch import fit_amortized_stack
+
+        return fit_amortized_stack(
+            p.table, p.measurement, p.coding, stack[:, :, at], engine, p.priors, latent=model.latent
+        )
     return fit_item_stack(p.table, p.measurement, p.coding, stack[:, :, at], engine, p.priors)

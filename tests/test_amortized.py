@@ -253,3 +253,13 @@ def test_models_it_does_not_take(lsat):
         jl.IRT("2pl", q, constraints=(np.ones((5, 1)), np.zeros(5))).fit(lsat, jl.AmortizedVI(**QUICK))
     with pytest.raises(ValueError, match=r"Expected a guide"):
         jl.IRT("2pl").fit(lsat, jl.AmortizedVI(guide=3, **QUICK))
+
+
+def test_a_batch_is_the_loop(lsat):
+    """Three data sets by programs compiled once give what single fits give."""
+    sets = [lsat.sample(frac=1, replace=True, random_state=k).reset_index(drop=True) for k in range(3)]
+    batch = jl.fit_batch(jl.IRT("2pl"), sets, jl.AmortizedVI())
+    singles = [jl.IRT("2pl").fit(each, jl.AmortizedVI()) for each in sets]
+    np.testing.assert_allclose(batch.free, [fit._fitted.free for fit in singles], atol=1e-5)
+    np.testing.assert_allclose(batch.log_likelihood, [fit.log_likelihood for fit in singles], atol=1e-6)
+    assert batch.vcov.shape == (3, 10, 10) and (batch.code == 1).all()

@@ -28,6 +28,7 @@ def everything(*problem):
 NAMES = [f"i{j}" for j in range(7)]
 ONE_GENERAL = jl.bifactor({"s1": NAMES[:3], "s2": NAMES[3:6]}, {"g": NAMES})  # the last item has no specific factor
 TWO_TIER = jl.bifactor({"s1": ["i0", "i4"], "s2": ["i1", "i5"]}, {"a": NAMES[:4], "b": NAMES[4:]})
+PLAIN = dict.fromkeys(NAMES, "2pl")
 TWO = {name: "2pl" for name in NAMES} | {"i5": "normal"}
 KINDS = TWO | {"i1": "graded", "i4": "graded"}
 
@@ -71,7 +72,8 @@ def both_ways(spec, data, rule, group=None, weights=None):
 @pytest.mark.parametrize(
     ("kinds", "factors", "nodes", "more"),
     [
-        pytest.param(TWO, ONE_GENERAL, 13, {}, id="bifactor"),
+        pytest.param(PLAIN, ONE_GENERAL, 13, {}, id="bifactor"),
+        pytest.param(TWO, ONE_GENERAL, 13, {}, id="normal", marks=pytest.mark.study),
         pytest.param(KINDS, ONE_GENERAL, 13, {"group": "school", "weights": "w"}, id="groups", marks=pytest.mark.study),
         pytest.param(KINDS, TWO_TIER, 7, {}, id="two-tier", marks=pytest.mark.study),
         pytest.param(KINDS, ONE_GENERAL, 13, {"covariates": ["age"]}, id="covariates", marks=pytest.mark.study),

@@ -1,5 +1,6 @@
 """Every script in examples/ runs as printed, in an empty folder."""
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -13,21 +14,31 @@ pytestmark = pytest.mark.slow
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
 
+def _hooks():
+    """docs/hooks.py, whose way to run code is that of the documentation."""
+    spec = importlib.util.spec_from_file_location("hooks", ROOT / "docs" / "hooks.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["hooks"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory):
-    """Run an example once; gives its output and the folder it ran in."""
-    results = {}
+    """Run an example once; gives its output and the folder it ran in. The documentation shows the same run."""
+    results, hooks = {}, _hooks()
 
     def run(script):
         if script not in results:
             folder = tmp_path_factory.mktemp(script.stem)
-            command, env = [sys.executable, str(script)], dict(os.environ)
-            if (
-                "JAXLATENT_EXAMPLES_CACHE" in env
-            ):  # compiled programs are kept for the documentation, which runs them too
-                env["JAX_COMPILATION_CACHE_DIR"] = env["JAXLATENT_EXAMPLES_CACHE"]
-                env["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
-            done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=500)
+            blocks = [script.read_text(encoding="utf-8")]
+            (folder / script.name).write_text(hooks.program(blocks), encoding="utf-8")
+            env = {**os.environ, "COLUMNS": "120", "PYTHONPATH": str(ROOT)}
+            done = subprocess.run(
+                [sys.executable, script.name], cwd=folder, env=env, capture_output=True, text=True, timeout=900
+            )
+            if done.returncode == 0:
+                hooks.keep(blocks, done.stdout, folder)
             results[script] = done, folder
         return results[script]
 

@@ -36,6 +36,7 @@ def test_many_starts_find_a_better_maximum_where_there_are_several(peaks):
     assert again.log_likelihood == several.log_likelihood
 
 
+@pytest.mark.study
 def test_one_program_and_one_after_the_other_agree(peaks, monkeypatch):
     spec, engine = jl.IRT("ideal"), jl.MarginalML(se="none", starts=8)
     together = spec.fit(peaks, engine)
