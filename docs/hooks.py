@@ -10,6 +10,7 @@ Outputs are kept in .cache/docs under a digest of the code, of jaxlatent's sourc
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import importlib
 import inspect
@@ -33,7 +34,7 @@ SETTINGS = "import pandas as pd\npd.set_option('display.width', 120, 'display.ma
 
 @dataclass
 class Output:
-    """What each block printed, and the pictures (SVG text) all of them wrote, by file name."""
+    """What each block printed, and the pictures (SVG, or PNG in an HTML tag) all of them wrote, by file name."""
 
     printed: list[str]
     pictures: dict[str, str] = field(default_factory=dict)
@@ -64,6 +65,7 @@ def program(blocks: list[str]) -> str:
 def keep(blocks: list[str], stdout: str, folder: Path) -> Output:
     """Keep what a run of ``program(blocks)`` printed and drew in a folder, so that pages needn't run it again."""
     pictures = {path.name: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.svg"))}
+    pictures |= {path.name: _tag(path) for path in sorted(folder.glob("*.png"))}
     output, kept = Output(stdout.split(SEPARATOR), pictures), _kept(blocks)
     kept.parent.mkdir(parents=True, exist_ok=True)
     kept.write_text(json.dumps(asdict(output)), encoding="utf-8")
@@ -92,12 +94,17 @@ def shown(code: str, printed: str, pictures: dict[str, str]) -> str:
             lines[FIRST:-LAST] = ["", f"... {len(lines) - FIRST - LAST} lines ...", ""]
         text = "\n".join(lines)
         parts.append(f"```text\n{text}\n```")
-    parts += [_picture(name, svg) for name, svg in pictures.items() if name in code]
+    parts += [_picture(name, text) for name, text in pictures.items() if name in code]
     return "\n\n".join(parts)
 
 
-def _picture(name: str, svg: str) -> str:
-    flat = re.sub(r"\n\s*\n", "\n", svg[svg.index("<svg") :])  # an empty line would end the block of HTML
+def _tag(path: Path) -> str:
+    data = base64.b64encode(path.read_bytes()).decode()
+    return f'<img alt="{path.stem}" src="data:image/png;base64,{data}">'
+
+
+def _picture(name: str, text: str) -> str:
+    flat = re.sub(r"\n\s*\n", "\n", text[max(text.find("<svg"), 0) :])  # an empty line would end the block of HTML
     return f'<figure class="output" markdown="0">\n{flat}\n<figcaption>{name}</figcaption>\n</figure>'
 
 

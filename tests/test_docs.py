@@ -85,6 +85,15 @@ def test_shown_output_and_pictures(hooks, tmp_path, monkeypatch):
         hooks.run_page("```python\n1 / 0\n```")
 
 
+def test_pictures_that_are_png(hooks, tmp_path, monkeypatch):
+    monkeypatch.setattr(hooks, "_kept", lambda blocks: tmp_path / "kept.json")
+    (tmp_path / "a.png").write_bytes(b"bits")
+    output = hooks.keep(["save('a.png')"], "", tmp_path)
+    assert 'markdown="0">\n<img alt="a" src="data:image/png;base64,Yml0cw==">' in hooks.shown(
+        "save('a.png')", "", output.pictures
+    )
+
+
 def test_long_outputs_are_shortened(hooks):
     short = hooks.shown("", "\n".join(map(str, range(1010))), {})
     assert "\n149\n\n... 800 lines ...\n\n950\n" in short and "\n1009\n```" in short and "\n500\n" not in short
