@@ -19,6 +19,7 @@ from jaxlatent.inference.amortized_fit import log_likelihood_estimate
 from jaxlatent.inference.estimate import MESSAGES
 from jaxlatent.inference.importance import LogLikelihoodEstimate
 from jaxlatent.inference.item_data import ItemData, ItemRows
+from jaxlatent.inference.item_model import is_normal
 from jaxlatent.inference.marginal_fit import ItemFitted
 from jaxlatent.inference.settings import MarginalML
 from jaxlatent.integration.histogram import EmpiricalHistogram
@@ -257,6 +258,7 @@ class ItemResponseFit:
 
         Before rotation; nan where freeing it would not be identified.
         """
+        self._needs_normal("modification_indices")
         frame = self._modification_indices
         return frame.loc[~(frame["mi"] < minimum)].copy()
 
@@ -266,7 +268,12 @@ class ItemResponseFit:
 
     def score_tests(self) -> pd.DataFrame:
         """What 2 log-likelihood would gain without each equality of parameters, and without all."""
+        self._needs_normal("score_tests")
         return item_score_tests(self._fitted)
+
+    def _needs_normal(self, what: str) -> None:
+        if not is_normal(self._fitted.latent):
+            raise ValueError(f"{what} is for normal factors: this fit has learned their distribution.")
 
     # ---- curves -----------------------------------------------------------------------------------------------
 
@@ -314,6 +321,8 @@ class ItemResponseFit:
         method = method or "eap"
         if method not in METHODS:
             raise ValueError(f"Expected method to be one of {', '.join(METHODS)}; got {method!r}.")
+        if method == "map":
+            self._needs_normal("scores('map')")
         source, index = self._read(data)
         names = list(self._fitted.table.factors)
         if method == "eap":

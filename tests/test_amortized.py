@@ -145,6 +145,7 @@ def test_streamed_data_give_what_data_in_memory_give(lsat, exact, tmp_path):
     source = jl.Responses.scan(tmp_path / "answers.parquet")
     fit = jl.IRT("2pl").fit(source, jl.AmortizedVI())
     assert fit.converged and fit.fit_measures()["ntotal"] == 1000
+    assert fit.log_likelihood_estimate.value == fit.log_likelihood and fit.log_likelihood_estimate.standard_error > 0
     assert abs(fit.log_likelihood - exact.log_likelihood) < 0.8
     assert np.isfinite(fit.parameters["se"][exact.parameters["free"] > 0]).all()
     assert np.corrcoef(fit.scores(lsat)["F1"], exact.scores(lsat)["F1"])[0, 1] > 0.999
@@ -263,3 +264,45 @@ def test_a_batch_is_the_loop(lsat):
     np.testing.assert_allclose(batch.free, [fit._fitted.free for fit in singles], atol=1e-5)
     np.testing.assert_allclose(batch.log_likelihood, [fit.log_likelihood for fit in singles], atol=1e-6)
     assert batch.vcov.shape == (3, 10, 10) and (batch.code == 1).all()
+
+
+def test_a_run_that_falls_goes_back(lsat):
+    """A flow guide at the usual rate can diverge on five items: the run goes back to its best look, or says so."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", jl.ModelWarning)
+        fit = jl.IRT("2pl").fit(lsat, jl.AmortizedVI(polish=False, guide=jl.guides.Amortized(family="flow"), se="none"))
+    assert np.isfinite(fit.log_likelihood)
+    assert fit.log_likelihood > -2670 or not fit.converged
+
+
+def test_what_a_learned_density_does_not_have(learned, bent):
+    y = learned.simulate(3000, key=1).sum(axis=1)
+    low = (y <= 2).mean() - (bent.sum(axis=1) <= 2).mean()
+    assert abs(low) < 0.05
+    for call in (learned.modification_indices, learned.score_tests, lambda: learned.scores(bent[:5], "map")):
+        with pytest.raises(ValueError, match=r"is for normal factors"):
+            call()
+
+
+def test_functions_as_guides(lsat):
+    import numpyro
+    import numpyro.distributions as dist
+
+    def plain(y, observed, covariates):
+        return dist.Normal((y.sum(-1, keepdims=True) - 3.5) / 2, 0.9)
+
+    def learns(y, observed, covariates):
+        return dist.Normal(numpyro.param("b", 0.5) * (y.sum(-1, keepdims=True) - 3.5), 0.9)
+
+    fit = jl.IRT("2pl").fit(lsat, jl.AmortizedVI(guide=plain, max_epochs=4))
+    assert fit.converged and abs(fit.log_likelihood + 2658.805) < 1e-2
+    with pytest.raises(ValueError, match=r"numpyro.param 'b' would stay at its start"):
+        jl.IRT("2pl").fit(lsat, jl.AmortizedVI(guide=learns, max_epochs=4))
+
+
+def test_guides_of_persons_and_files(lsat, tmp_path):
+    pytest.importorskip("pyarrow")
+    lsat.to_parquet(tmp_path / "answers.parquet")
+    source = jl.Responses.scan(tmp_path / "answers.parquet")
+    with pytest.raises(ValueError, match=r"Free has numbers of its own"):
+        jl.IRT("2pl").fit(source, jl.AmortizedVI(guide=jl.guides.Free()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,8 +15,10 @@ import numpy as np
 from jaxlatent.data.arrays import Arrays
 from jaxlatent.data.coding import Coding
 from jaxlatent.guides.amortized import Amortized
-from jaxlatent.guides.function import guide_of
-from jaxlatent.guides.guide import BoundGuide
+from jaxlatent.guides.free import Free
+from jaxlatent.guides.function import FromFunction, guide_of
+from jaxlatent.guides.guide import BoundGuide, Guide
+from jaxlatent.guides.semi_amortized import SemiAmortized
 from jaxlatent.inference.amortized_run import Streamed, Training, run_training
 from jaxlatent.inference.amortized_settings import LARGEST, AmortizedVI
 from jaxlatent.inference.amortized_training import DONE, Look
@@ -117,6 +120,7 @@ def fit_amortized(
     layout = replace(layout, start=starting_values(table, layout, data, measurement) if start is None else start)
     if table.linear.rank:
         raise ValueError("AmortizedVI takes no linear constraints between parameters: use MarginalML().")
+    check_guide(guide_of(engine.guide or Amortized()), streamed is not None)
     n, d = data.n_persons if streamed is None else streamed.source.n_persons, len(table.factors)
     settings = engine.resolve(n)
     polish = engine.polish and is_normal(latent) and streamed is None
@@ -135,7 +139,8 @@ def fit_amortized(
         rule, _ = choose_rule(MarginalML(), d, reduction_of(layout))
         rule = ImportanceSampling(POLISHING) if isinstance(rule, ImportanceSampling) else rule
         fitted = fit_items(
-            table, measurement, coding, data, responses, MarginalML(rule, engine.se), priors=priors, notes=notes,
+            table, measurement, coding, data, responses, MarginalML(rule, engine.se), priors=priors,
+            notes=(*notes, *undone_note(found.undone)),
             key=key, progress=progress, start=found.free, anchors=anchors,
         )  # fmt: skip
         why = "second-order steps from where amortized inference ended"
@@ -156,6 +161,29 @@ def fit_amortized(
     )  # fmt: skip
 
 
+def check_guide(guide: Guide, streamed: bool) -> None:
+    """Raises ValueError for a guide with numbers of each person where persons stream by."""
+    if streamed and isinstance(guide, Free | SemiAmortized):
+        raise ValueError(
+            f"{type(guide).__name__} has numbers of its own for every person, and persons of a scanned file are not"
+            " held: use guides.Amortized()."
+        )
+
+
+def described(guide: Guide) -> str:
+    """A guide in words that are the same in every process."""
+    if isinstance(guide, FromFunction):
+        return f"function {getattr(guide.function, '__qualname__', type(guide.function).__name__)}"
+    return repr(guide)
+
+
+def undone_note(undone: int) -> tuple[str, ...]:
+    """A sentence about steps that were not finite."""
+    if not undone:
+        return ()
+    return (f"{undone} step(s) of training were not finite and undone, each at half the rate of before.",)
+
+
 def about(
     model: LatentVariableModel, table: ItemTable, data: dict[str, Any], settings: AmortizedVI, key: int
 ) -> dict[str, Any]:
@@ -169,7 +197,8 @@ def about(
                   "latent": repr(model.latent), "pattern": shape},
         "data": data,
         "settings": {**{f: getattr(settings, f) for f in ("particles", "estimator", "batch_size", "max_epochs")},
-                     "guide": repr(settings.guide), "optimizer": settings.optimizer is not None, "key": key},
+                     "guide": described(guide_of(settings.guide or Amortized())),
+                     "optimizer": settings.optimizer is not None, "key": key},
     }  # fmt: skip
 
 
@@ -212,6 +241,7 @@ def summed_up(
     statistics = {
         "value": -value - float(log_prior), "decrement": np.nan, "information": basis.T @ observed @ basis,
         "cross": basis.T @ cross @ basis, "gradient": np.full(basis.shape[1], np.nan), "log_prior": float(log_prior),
+        "standard_error": math.sqrt(variance),
     }  # fmt: skip
     said = []
     if trained.networks and settings.se != "none":
@@ -221,8 +251,7 @@ def summed_up(
             f"The posteriors of {poor} of {n} persons are poorly approximated by the guide (Pareto k > 0.7): take more"
             " particles, a richer guide, or more epochs."
         )
-    if trained.undone:
-        said.append(f"{trained.undone} step(s) were not finite and undone, each at half the rate of before.")
+    said += undone_note(trained.undone)
     done = found.finished and found.course.stage == DONE
     code, steps = CONVERGED if done else RUNNING, found.course.epoch
     nothing = np.full((q, q), np.nan)
@@ -236,5 +265,9 @@ def log_likelihood_estimate(fitted: ItemFitted, n_draws: int = 1000) -> LogLikel
     """
     if fitted.amortized is None:
         raise ValueError("log_likelihood_estimate is for sampled log-likelihoods: fit with AmortizedVI().")
+    if not fitted.data.n_persons:
+        if "standard_error" not in fitted.estimate.statistics:
+            raise ValueError("This fit holds no rows: fit.log_likelihoods(data) has those of data you pass.")
+        return LogLikelihoodEstimate(fitted.log_likelihood, fitted.estimate.statistics["standard_error"], DRAWS)
     weight = np.ones(fitted.data.n_persons) if fitted.data.weight is None else fitted.data.weight
     return total(fitted.amortized.posteriors(fitted.free, fitted.data, n_draws, known=True), weight, n_draws)

@@ -23,13 +23,16 @@ Loss = Callable[[Any, Any, Arrays, jax.Array, jax.Array], jax.Array]  # (constan
 
 
 class TrainState(NamedTuple):
-    """Parameters (unconstrained), the optimiser's state, the key, the rate's factor and the number of undone steps."""
+    """Parameters (unconstrained), the optimiser's state, the key, the rate's factor, the number of undone steps, and
+    the parameters of the best look.
+    """
 
     params: Mapping[str, Any]
     optimizer: Any
     key: jax.Array
     factor: jax.Array
     undone: jax.Array
+    best: Mapping[str, Any]
 
 
 def default_optimizer() -> optax.GradientTransformation:
@@ -47,7 +50,7 @@ class Trainer:
     def start(self, params: Mapping[str, Any], key: jax.Array) -> TrainState:
         """The state before the first step."""
         one, zero = jnp.ones((), jnp.float32), jnp.zeros((), jnp.int32)
-        return TrainState(params, self.optimizer.init(params), key, one, zero)
+        return TrainState(params, self.optimizer.init(params), key, one, zero, params)
 
     def step(
         self, constants: Any, state: TrainState, arrays: Arrays, rows: jax.Array, rate: jax.Array
@@ -62,7 +65,11 @@ class Trainer:
             lambda new, old: jnp.where(fine, new, old), (params, optimizer), (state.params, state.optimizer)
         )
         factor = jnp.where(fine, state.factor, state.factor / 2)
-        return TrainState(params, optimizer, key, factor, state.undone + ~fine), value
+        return TrainState(params, optimizer, key, factor, state.undone + ~fine, state.best), value
+
+    def back(self, state: TrainState) -> TrainState:
+        """The best look again, with a fresh optimiser at a quarter of the rate."""
+        return state._replace(params=state.best, optimizer=self.optimizer.init(state.best), factor=state.factor / 4)
 
     @partial(jax.jit, static_argnums=0)
     def stretch(

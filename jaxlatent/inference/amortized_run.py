@@ -16,13 +16,16 @@ from jaxlatent.data.arrays import Arrays
 from jaxlatent.data.coding import Coding
 from jaxlatent.data.scanned import ScannedResponses
 from jaxlatent.guides.amortized import Amortized
-from jaxlatent.guides.function import guide_of
+from jaxlatent.guides.free import BoundFree
+from jaxlatent.guides.function import BoundFunction, guide_of
 from jaxlatent.guides.guide import BoundGuide
+from jaxlatent.guides.semi_amortized import BoundSemiAmortized
 from jaxlatent.inference.amortized_loop import TrainState
 from jaxlatent.inference.amortized_programs import Programs, programs_for
 from jaxlatent.inference.amortized_settings import AmortizedVI
 from jaxlatent.inference.amortized_training import (
     DONE,
+    MOST_FALLS,
     SEARCH,
     Course,
     Plan,
@@ -34,6 +37,7 @@ from jaxlatent.inference.amortized_training import (
     train,
 )
 from jaxlatent.inference.checkpoint import Checkpoints
+from jaxlatent.inference.item_model import in_precision
 from jaxlatent.inference.priors import Priors
 from jaxlatent.inference.progress import step_bar
 from jaxlatent.inference.sharding import over_devices
@@ -94,6 +98,11 @@ def run_training(
     arrays: all persons or, of streamed data, a sample, whose bound is watched (these persons learn, too).
     """
     guide = guide_of(settings.guide or Amortized()).bind(model, arrays)
+    if isinstance(guide, BoundFunction) and (names := guide.names(in_precision(arrays, jnp.float32))):
+        raise ValueError(
+            f"The guide's numpyro.param {names[0]!r} would stay at its start: AmortizedVI trains jl.guides; train a"
+            " function with numpyro_pair and SVI."
+        )
     n = arrays.n_persons if streamed is None else streamed.source.n_persons
     programs = programs_for(model, settings, priors, n)
     plan = plan_of(settings, n, key)
@@ -101,7 +110,8 @@ def run_training(
     course, finished = Course(), False
     place = over_devices(plan.batch_size)
     if streamed is None:
-        held = held_out(n, key)
+        personal = isinstance(guide, BoundFree | BoundSemiAmortized)  # who is held out would learn nothing of their own
+        held = np.zeros(0, np.int32) if personal else held_out(n, key)
         device = jax.tree.map(jnp.asarray, arrays)
         epoch = in_memory(programs.trainer, guide, plan, device, held, place)
     else:
@@ -114,11 +124,12 @@ def run_training(
     keep = keeper(checkpoints)
     with step_bar("AmortizedVI", shown) as say:
         try:
-            for look in train(epoch, state, course, plan, watch):
+            for look in train(programs.trainer, epoch, state, course, plan, watch):
                 state = look
                 keep(state, course, course.stage == DONE)
-                say(spoken(course))
-            finished = True
+                if course.looks:
+                    say(spoken(course))
+            finished = course.falls <= MOST_FALLS
         except KeyboardInterrupt:
             keep(state, course, True)
     params = state.params

@@ -21,6 +21,7 @@ from jaxlatent.inference.amortized_loop import Trainer, TrainState
 SEARCH, SETTLE, DONE = 0, 1, 2
 STALLS = 2  # looks in a row without a gain after which the rate is lowered
 STRETCH = 16  # batches from elsewhere that go to the device together
+FALL, MOST_FALLS = 0.5, 8  # a bound so much lower for each person is a failure; so many end the run
 HELD_SHARE, HELD_LEAST, HELD_MOST = 0.1, 50, 1000
 
 
@@ -44,6 +45,9 @@ class Course:
     stalls: int = 0
     best: np.ndarray | None = None  # held-out bounds [person] of the best look
     looks: list[Look] = field(default_factory=list)
+    falls: int = 0  # looks from which the run went back to the best one
+    fell: bool = False  # the last look was one of them
+    is_best: bool = True  # the last look is the best so far
 
 
 @dataclass(frozen=True)
@@ -86,9 +90,17 @@ def rates_of(course: Course, plan: Plan, steps: int) -> np.ndarray:
 def judge(course: Course, plan: Plan, loss: float, held: np.ndarray) -> None:
     """Note a look and decide what comes next. held: bounds [person] of the persons held out, [0] if there are none."""
     n = len(held)
+    course.fell = has_fallen(course, loss, held)
+    if course.fell:
+        course.falls += 1
+        course.stage = DONE if course.falls > MOST_FALLS else course.stage
+        return
     spread = held.std(ddof=1) / math.sqrt(n) if n > 1 else math.nan
     course.looks.append(Look(course.epoch, loss, float(held.mean()) if n else math.nan, spread))
     if course.stage == SETTLE:
+        course.is_best = is_best(course, held)
+        if course.is_best and n:
+            course.best = held
         if course.epoch >= course.settle_from + course.settle_epochs:
             course.stage = DONE
         return
@@ -97,7 +109,8 @@ def judge(course: Course, plan: Plan, loss: float, held: np.ndarray) -> None:
     else:
         losses = [look.loss for look in course.looks]
         gain = 2.0 if len(losses) < 4 or losses[-1] < min(losses[:-1]) else 0.0
-    if gain > 0 and n and (course.best is None or held.mean() > course.best.mean()):
+    course.is_best = is_best(course, held)
+    if course.is_best and n:
         course.best = held
     course.stalls = 0 if gain > 1 else course.stalls + 1
     stalled = course.stalls >= STALLS and course.epoch >= plan.least_epochs
@@ -105,6 +118,23 @@ def judge(course: Course, plan: Plan, loss: float, held: np.ndarray) -> None:
         course.stage, course.settle_from = SETTLE, course.epoch
         left = max(plan.max_epochs - course.epoch, 1)
         course.settle_epochs = max(min(course.epoch // 2, left), min(plan.least_epochs, left), 1)
+
+
+def is_best(course: Course, held: np.ndarray) -> bool:
+    """Whether the last look is the best so far."""
+    if not len(held):
+        return course.looks[-1].loss <= min(look.loss for look in course.looks)
+    return course.best is None or bool(held.mean() > course.best.mean())
+
+
+def has_fallen(course: Course, loss: float, held: np.ndarray) -> bool:
+    """Whether the bound is not finite, or far below that of the best look (the loss far above, if none is held out)."""
+    if not len(held):
+        best = min((look.loss for look in course.looks), default=math.inf)
+        return not math.isfinite(loss) or loss > best + FALL
+    if course.best is None:
+        return not np.isfinite(held).all()
+    return not np.isfinite(held).all() or held.mean() < course.best.mean() - FALL
 
 
 def _gain(difference: np.ndarray) -> float:
@@ -117,9 +147,17 @@ Epoch = Callable[[TrainState, Course], tuple[TrainState, float]]  # one pass ove
 
 
 def train(
-    epoch: Epoch, state: TrainState, course: Course, plan: Plan, watch: Callable[[TrainState], np.ndarray]
+    trainer: Trainer,
+    epoch: Epoch,
+    state: TrainState,
+    course: Course,
+    plan: Plan,
+    watch: Callable[[TrainState], np.ndarray],
 ) -> Iterator[TrainState]:
-    """The state at one look after the other, until it is done. The course is kept up."""
+    """The state at one look after the other, until it is done. The course is kept up.
+
+    From a look with a bound that is far too low it goes back to the best one, at a quarter of the rate.
+    """
     while course.stage != DONE:
         loss = math.nan
         for _ in range(plan.epochs_a_look):
@@ -128,6 +166,7 @@ def train(
             if course.stage == SETTLE and course.epoch >= course.settle_from + course.settle_epochs:
                 break
         judge(course, plan, loss, watch(state))
+        state = trainer.back(state) if course.fell else state._replace(best=state.params) if course.is_best else state
         yield state
 
 
@@ -183,9 +222,12 @@ class BatchSource(Protocol):
 # ---- checkpoints ----------------------------------------------------------------------------------------------------
 
 
+PLAIN = ("stage", "epoch", "settle_from", "settle_epochs", "stalls", "falls")
+
+
 def course_notes(course: Course) -> dict[str, Any]:
     """A course as plain values."""
-    plain = {f: getattr(course, f) for f in ("stage", "epoch", "settle_from", "settle_epochs", "stalls")}
+    plain = {f: getattr(course, f) for f in PLAIN}
     best = None if course.best is None else [float(b) for b in course.best]
     return {**plain, "best": best, "looks": [[float(v) for v in look] for look in course.looks]}
 
@@ -194,5 +236,5 @@ def course_of(notes: dict[str, Any]) -> Course:
     """The course of such values."""
     looks = [Look(int(look[0]), *look[1:]) for look in notes["looks"]]
     best = None if notes["best"] is None else np.array(notes["best"])
-    plain = {f: notes[f] for f in ("stage", "epoch", "settle_from", "settle_epochs", "stalls")}
+    plain = {f: notes[f] for f in PLAIN}
     return Course(**plain, best=best, looks=looks)
