@@ -4,23 +4,23 @@ Every row's parameters are scored by one evaluator (``benchmarks.evaluator``). D
 maximum) / standard error over all free parameters, from maxima that long runs found once (benchmarks/maxima). Cold: a
 whole process that imports, loads and fits, with nothing on disk, and with the compiled programs of an earlier one.
 
---large adds rows that take minutes: a million persons from Parquet. --guides [SET ...] writes another table instead:
-free, semi-amortized and amortized guides of every family at the same parameters. --picture FILE.svg draws accuracy
-against time.
+Instead of these rows: --large, those that take many minutes (a million persons from Parquet); --guides [SET ...], free,
+semi-amortized and amortized guides of every family at the same parameters; --picture FILE, accuracy against time.
+--markdown FILE puts each table in its place of docs/benchmarks_amortized.md, or in a file of its own.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from benchmarks import guide_table, harness, irt_sets, overhead
+from benchmarks import amortized_picture, guide_table, harness, irt_sets, overhead, pages
 from benchmarks.amortized_cold import cold
 from benchmarks.amortized_sets import engine_of, load
 from benchmarks.evaluator import log_likelihood
@@ -93,28 +93,37 @@ ROWS = (
     *_rows("m2pl", "m2pl_N10000_J50_D5", "m2pl_N10000_J50_D5: 2PL, five factors", 1.5),
     *_rows("grm", "grm_N10000_J50_D5", "grm_N10000_J50_D5: graded, five factors"),
     *_rows("bfi", "bfi", "bfi, 2800 x 25, missing values, five factors"),
-    Benchmark("overhead", "a step of the NumPyro pair, m2pl_N10000_J50_D5", None, partial(layer, name="m2pl_N10000_J50_D5")),
+    Benchmark("overhead", "a step of the NumPyro pair, m2pl_N10000_J50_D5", None,
+              partial(layer, name="m2pl_N10000_J50_D5")),
 )  # fmt: skip
 LARGE = (Benchmark("stream", "an epoch of 1,000,000 x 50 graded, five factors, from Parquet", None, measure_streaming),)
 
 
-def guides(names: Sequence[str], target: Path | None, *, steps: int, check: bool) -> int:
-    """The table of guides, one set after the other."""
-    pages, missed = [], []
+def guides(names: Sequence[str], steps: int) -> tuple[str, bool]:
+    """The tables of guides as Markdown, one set after the other, and whether all is in order."""
+    tables, missed = [], []
     for name in names:
         at, exact = guide_table.held(name)
         rows = guide_table.guide_rows(at, exact, steps=steps)
-        pages.append(guide_table.as_markdown(name, at, exact, rows, steps))
+        tables.append(guide_table.as_markdown(name, at, exact, rows, steps))
         missed += [f"- {name}: {text}" for text in guide_table.misses(rows)]
-        print(pages[-1] + "\n", flush=True)
     head = [f"- {name}: {value}" for name, value in harness.header(Options(1)).items() if name != "times"]
-    words = " ".join(["python -m benchmarks.amortized --guides", *names])
-    end = ["A free bound below another's, or a bound above log p:", "", *missed] if missed else ["Nothing out of order."]
-    print("\n".join(end))
-    if target:
-        text = "\n".join(["Made by:", "", "```sh", words, "```", "", *head, "", "\n\n".join(pages), "", *end, ""])
-        target.write_text(text, encoding="utf-8")
-    return int(check and bool(missed))
+    more = [] if steps == guide_table.STEPS else ["--steps", str(steps)]
+    words = " ".join(["python -m benchmarks.amortized --guides", *names, *more])
+    said = ["A free bound below another's, or a bound above log p:", "", *missed] if missed else []
+    return "\n".join(["Made by:", "", "```sh", words, "```", "", *head, "", "\n\n".join(tables), "", *said]), not missed
+
+
+def rows(chosen: Sequence[Benchmark], words: str, rest: list[str], page: Path | None, place: str) -> int:
+    """The harness, whose page goes to its place without a title of its own."""
+    module, about = f"benchmarks.amortized{words}", __doc__ or ""
+    if page is None:
+        return harness.command(module, about, chosen, rest)
+    with tempfile.TemporaryDirectory() as folder:
+        own = Path(folder) / "page.md"
+        code = harness.command(module, about, chosen, [*rest, "--markdown", str(own)])
+        pages.put(page, place, own.read_text(encoding="utf-8").split("\n", 1)[1])
+    return code
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -123,15 +132,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--large", action="store_true")
     parser.add_argument("--guides", nargs="*", metavar="SET")
     parser.add_argument("--steps", type=int, default=guide_table.STEPS)
+    parser.add_argument("--picture", type=Path)
+    parser.add_argument("--markdown", type=Path)
     given, rest = parser.parse_known_args(sys.argv[1:] if argv is None else list(argv))
+    if given.picture is not None:
+        name = "m2pl_N10000_J50_D5"
+        found = amortized_picture.places(name, 2)
+        amortized_picture.draw(found, name, given.picture)
+        print("\n".join(f"{p.curve} {p.label}: {seconds(p.seconds)}, {p.distance:.3f} s.e." for p in found))
+        return 0
     if given.guides is not None:
-        more = argparse.ArgumentParser(prog="python -m benchmarks.amortized --guides", description=__doc__)
-        more.add_argument("--markdown", type=Path)
-        more.add_argument("--check", action="store_true")
-        also: Any = more.parse_args(rest)
-        return guides(given.guides or ["bfi_NE"], also.markdown, steps=given.steps, check=also.check)
-    module = "benchmarks.amortized" + (" --large" if given.large else "")
-    return harness.command(module, __doc__ or "", ROWS + (LARGE if given.large else ()), rest)
+        text, fine = guides(given.guides or ["bfi_NE"], given.steps)
+        print(text)
+        if given.markdown:
+            pages.put(given.markdown, "guides", text)
+        return int("--check" in rest and not fine)
+    if given.large:
+        return rows(LARGE, " --large", rest, given.markdown, "large")
+    return rows(ROWS, "", rest, given.markdown, "rows")
 
 
 if __name__ == "__main__":

@@ -127,9 +127,7 @@ def guide_rows(
     draws: int = DRAWS,
 ) -> list[GuideRow]:  # fmt: skip
     """Train each guide and measure its bound."""
-    optimizer = optax.chain(
-        optax.scale_by_adam(), optax.scale_by_schedule(optax.cosine_decay_schedule(-RATE, steps))
-    )
+    optimizer = optax.chain(optax.scale_by_adam(), optax.scale_by_schedule(optax.cosine_decay_schedule(-RATE, steps)))
     rows = []
     for kind in kinds:
         for family in families:
@@ -163,8 +161,8 @@ def as_markdown(name: str, at: Held, exact: Exact, rows: Sequence[GuideRow], ste
     n, d = at.arrays.n_persons, at.params["factor_cov"].shape[-1]
     head = ("guide", "family", "bound per person", "Monte Carlo error", "gap to log p", "of it amortization", "seconds")
     lines = [
-        f"{name}: {n} persons, {d} factor(s); log p(y) per person {exact.log_p:.5f} by {exact.how}; {steps} steps on all"
-        " persons; seconds of training with compilation.",
+        f"{name}: {n} persons, {d} factor(s); log p(y) per person {exact.log_p:.5f} by {exact.how}; {steps} steps on"
+        " all persons; seconds of training with compilation.",
         "",
         "| " + " | ".join(head) + " |",
         "|" + "---|" * len(head),

@@ -29,6 +29,7 @@ from benchmarks.amortized_sets import load
 from benchmarks.evaluator import LogLikelihood, free_vector, log_likelihood
 from benchmarks.harness import Options, header, seconds, timed
 from benchmarks.irt_sets import Set
+from benchmarks.pages import put
 
 SCRIPTS = Path(__file__).resolve().parent / "outside"
 OWN = "deepirtools_own"  # the set inside that package; its README prints this log-likelihood
@@ -68,7 +69,8 @@ def scored(name: str, case: Set, program: str, took: float, free: np.ndarray, lo
         truth = np.asarray(case.truth).reshape(loadings.shape)
         gap = np.abs(loadings) - np.abs(truth)
         rmse = float(np.sqrt(np.mean(gap[truth != 0] ** 2)))
-    return PeerRow(name, program, took, log_likelihood(case.model, case.data, free), math.nan if far is None else far, rmse)
+    found = log_likelihood(case.model, case.data, free)
+    return PeerRow(name, program, took, found, math.nan if far is None else far, rmse)
 
 
 def ours(name: str, case: Set, engines: dict[str, Any]) -> list[PeerRow]:
@@ -90,8 +92,10 @@ def theirs(name: str, case: Set, program: str, found: dict[str, np.ndarray]) -> 
     return scored(name, case, program, float(found["seconds"]), free_vector(table, matrices), matrices["loadings"])
 
 
-def deepirtools_rows(python: str, names: Sequence[str], samples: Sequence[int], seed: int) -> list[PeerRow]:
-    """DeepIRTools beside AmortizedVI and MarginalML."""
+def deepirtools_rows(
+    python: str, names: Sequence[str], samples: Sequence[int], seed: int, epochs: int | None = None
+) -> list[PeerRow]:
+    """DeepIRTools beside AmortizedVI and MarginalML; epochs: at most, the package's default unless given."""
     rows = []
     for name in names:
         with tempfile.TemporaryDirectory() as folder:
@@ -101,7 +105,9 @@ def deepirtools_rows(python: str, names: Sequence[str], samples: Sequence[int], 
                 source = str(Path(folder) / "in.npz")
                 np.savez(source, y=np.asarray(case.data), q=np.asarray(case.model.factors))
             for count in samples:
-                found = outside(python, "deepirtools_fit.py", source, str(count), str(seed))
+                found = outside(
+                    python, "deepirtools_fit.py", source, str(count), str(seed), *([str(epochs)] if epochs else [])
+                )
                 if case is None:
                     q = found["q"].astype(int)
                     case = Set(jl.IRT("graded", factors=q), found["y"].astype(float), None)
@@ -147,6 +153,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--girth-python", metavar="PATH")
     parser.add_argument("--sets", nargs="+", default=["m2pl_N10000_J50_D5", OWN], metavar="SET", help="of DeepIRTools")
     parser.add_argument("--samples", type=int, nargs="+", default=[10], metavar="R", help="of DeepIRTools")
+    parser.add_argument("--max-epochs", type=int, metavar="K", help="of DeepIRTools, to try the command")
     parser.add_argument("--girth-sets", nargs="+", default=["irt2pl_n10000_j50"], metavar="SET")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--markdown", type=Path, metavar="FILE")
@@ -158,14 +165,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     if given.girth_python:
         rows += girth_rows(given.girth_python, given.girth_sets)
     if given.deepirtools_python:
-        rows += deepirtools_rows(given.deepirtools_python, given.sets, given.samples, given.seed)
+        rows += deepirtools_rows(given.deepirtools_python, given.sets, given.samples, given.seed, given.max_epochs)
     said = "\n".join(f"- {name}: {value}" for name, value in head.items())
     text = f"{said}\n\n{as_markdown(rows)}\n"
     if any(row.set == OWN for row in rows):
         text += f"\nThe README of DeepIRTools prints {PRINTED} for its set, by its own sampling.\n"
     print(text)
     if given.markdown:
-        given.markdown.write_text(text, encoding="utf-8")
+        put(given.markdown, "peers", text)
     return 0
 
 

@@ -1,1 +1,1 @@
-"""Scripts that other programs' interpreters run: each reads one .npz and writes another; nothing of ours is imported."""
+"""Scripts for the interpreters of other programs: each reads one .npz and writes another; nothing of ours in them."""

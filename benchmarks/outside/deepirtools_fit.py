@@ -1,7 +1,7 @@
-"""DeepIRTools in its own environment: ``python deepirtools_fit.py IN.npz OUT.npz SAMPLES SEED``.
+"""DeepIRTools in its own environment: ``python deepirtools_fit.py IN.npz OUT.npz SAMPLES SEED [EPOCHS]``.
 
-IN has y [person, item] and q [item, factor]; "own" instead of a path takes the set inside the package. OUT has loadings,
-intercepts, factor_cov, the seconds of fit, and y and q.
+IN has y [person, item] and q [item, factor]; "own" instead of a path takes the set inside the package. OUT has
+loadings, intercepts, factor_cov, the seconds of fit, and y and q.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ def main() -> None:
         correlated_factors=list(range(q.shape[1])),
         verbose=False,
     )
-    model.fit(y, iw_samples=samples)
+    epochs = {"max_epochs": int(sys.argv[5])} if len(sys.argv) > 5 else {}
+    model.fit(y, iw_samples=samples, **epochs)
     took = time.perf_counter() - started
     found = {"loadings": model.loadings, "intercepts": model.intercepts, "factor_cov": model.cov, "y": y, "q": q}
     intercepts = found["intercepts"]
