@@ -2,7 +2,8 @@
 
 Every row's parameters are scored by one evaluator (``benchmarks.evaluator``). Distance: root mean square of (estimate -
 maximum) / standard error over all free parameters, from maxima that long runs found once (benchmarks/maxima). Cold: a
-whole process that imports, loads and fits, with nothing on disk, and with the compiled programs of an earlier one.
+whole process that imports, loads and fits, with nothing on disk; for rows with an aim also with the compiled programs
+of an earlier one on disk.
 
 Instead of these rows: --large, those that take many minutes (a million persons from Parquet); --guides [SET ...], free,
 semi-amortized and amortized guides of every family at the same parameters; --picture FILE, accuracy against time.
@@ -12,6 +13,7 @@ semi-amortized and amortized guides of every family at the same parameters; --pi
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -57,10 +59,11 @@ def fitted(
     if aim is not None:
         facts.append(Fact(f"{timing.median / aim:.2f} x the aim"))
     if with_cold:
-        found = cold(name, engine)
+        found = cold(name, engine, on_disk=cold_aim is not None)
         fine = None if cold_aim is None else found.first <= cold_aim
         ratio = "" if cold_aim is None else f" = {found.first / cold_aim:.2f} x the aim of {seconds(cold_aim)}"
-        facts.append(Fact(f"cold {seconds(found.first)}{ratio}, with programs on disk {seconds(found.again)}", fine))
+        again = "" if math.isnan(found.again) else f", with programs on disk {seconds(found.again)}"
+        facts.append(Fact(f"cold {seconds(found.first)}{ratio}{again}", fine))
     return Result(timing, tuple(facts), DEEP.get(name, ()))
 
 
@@ -82,7 +85,7 @@ def _rows(short: str, name: str, what: str, aim: float | None = None) -> tuple[B
         Benchmark(short, f"{what}: AmortizedVI(se='none')", aim,
                   partial(own, engine="amortized", aim=aim, cold_aim=COLD if aim else None, with_cold=True)),
         Benchmark(f"{short}_se", "AmortizedVI(): with standard errors", None,
-                  partial(own, engine="amortized_se", with_cold=True)),
+                  partial(own, engine="amortized_se")),
         Benchmark(f"{short}_training", "AmortizedVI(polish=False, se='none'): training alone", None,
                   partial(own, engine="training")),
         Benchmark(f"{short}_marginal", "MarginalML(se='none')", None, partial(own, engine="marginal", with_cold=True)),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import tempfile
 import time
@@ -19,17 +20,19 @@ from benchmarks.cold import process
 
 
 class Cold(NamedTuple):
-    """Wall seconds of the whole process with nothing on disk, and with the programs of the first on disk."""
+    """Wall seconds of the whole process with nothing on disk, and with compiled programs on disk (nan: not run)."""
 
     first: float
     again: float
 
 
-def cold(name: str, engine: str) -> Cold:
-    """Two processes that share a folder of compiled programs, empty at first."""
+def cold(name: str, engine: str, *, on_disk: bool = True) -> Cold:
+    """A process without a cache; then, if asked for, one that fills a folder of programs and one that finds them."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "benchmarks.amortized_cold", name, engine]
         plain, _ = process(command, folder)
+        if not on_disk:
+            return Cold(plain, math.nan)
         cache = str(Path(folder) / "programs")
         process([*command, "--cache", cache], folder)
         again, _ = process([*command, "--cache", cache], folder)
