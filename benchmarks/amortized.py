@@ -47,7 +47,7 @@ def fitted(
     case = load(name)
     timing, fit = measure(lambda _: case.model.fit(case.data, engine_of(engine)), min(options.repeat, 3))
     free = fit._fitted.free
-    facts = [Fact("converged" if fit.converged else "NOT converged", fit.converged or None)]
+    facts = [Fact("converged" if fit.converged else "NOT converged", None if engine == "training" else fit.converged)]
     facts.append(Fact(str(log_likelihood(case.model, case.data, free))))
     far = irt_sets.distance(name, free)
     if far is not None:
