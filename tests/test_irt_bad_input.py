@@ -359,7 +359,7 @@ FITS = {
     "an engine's name": ({"engine": "MarginalML"}, "Expected MarginalML"),
     "an engine's class": ({"engine": jl.MarginalML}, "Expected MarginalML"),
     "cluster": ({"cluster": "a"}, "option cluster is not in this version"),
-    "checkpoint": ({"checkpoint": "x"}, "option checkpoint is not in this version"),
+    "checkpoint": ({"checkpoint": "x"}, "MarginalML takes no checkpoint"),
     "missing": ({"missing": "pairwise"}, "missing to be None, 'fiml' or 'listwise'; got 'pairwise'"),
     "a negative key": ({"key": -1}, "key, the random key, .*; got -1"),
     "a fraction as a key": ({"key": 1.5}, "key, the random key, .*; got 1.5"),
