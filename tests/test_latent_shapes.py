@@ -307,7 +307,7 @@ def test_other_engines_refuse_another_shape():
     with pytest.raises(ValueError, match=r"MarginalML takes normal latent variables.*Mixture.*AmortizedVI"):
         model.fit(answers(), jl.MarginalML())
     with pytest.raises(ValueError, match="MarginalML takes normal latent variables"):
-        jl.fit_batch(model, np.stack([answers(), answers()]))
+        jl.fit_batch(model, np.stack([answers(), answers()]), jl.MarginalML())
 
 
 @pytest.mark.study
