@@ -18,8 +18,6 @@ from jaxlatent.models.latent_variable_model import LatentVariableModel
 from jaxlatent.numerics.networks import MLP
 from jaxlatent.numerics.types import Array
 
-_LEAVES = ("encoding", "weights", "start")
-
 
 @dataclass(frozen=True)
 class Amortized(Guide):
