@@ -21,7 +21,5 @@ def slot_hessian(
         each = jnp.where(seen, log_prob_of(family, (xs * values.loadings).sum(-1), wide, y), 0)
         return (each * weight[..., None]).sum()
 
-    def column(direction: FamilySlots) -> jax.Array:
-        return flat(jax.jvp(jax.grad(total), (here,), (direction,))[1])
-
-    return jnp.moveaxis(lax.map(column, stacked(units(here))), 0, -1)
+    along = jax.linearize(jax.grad(total), here)[1]  # what all directions share is computed once
+    return jax.vmap(lambda direction: flat(along(direction)), out_axes=-1)(stacked(units(here)))
