@@ -21,10 +21,15 @@ if TYPE_CHECKING:
     from jaxlatent.data.moments import Moments
     from jaxlatent.data.responses import Responses
     from jaxlatent.dimension import choose_dimension
+    from jaxlatent.efa import EFA
+    from jaxlatent.efa_fit import ExploratoryFit
+    from jaxlatent.factor_number import bartlett_sphericity, kmo, number_of_factors, parallel_analysis
     from jaxlatent.fit import Fit
     from jaxlatent.inference.estimate import Estimate
+    from jaxlatent.inference.exploratory_settings import EM
     from jaxlatent.inference.importance_weighted_elbo import ImportanceWeightedELBO
     from jaxlatent.inference.settings import ML, LeastSquares, MarginalML, estimator
+    from jaxlatent.inference.variational_settings import VariationalBayes
     from jaxlatent.integration.adaptive import AdaptiveGaussHermite, ImportanceSampling, Laplace, QuasiMonteCarlo
     from jaxlatent.integration.gauss_hermite import GaussHermite
     from jaxlatent.irt import IRT
@@ -52,6 +57,14 @@ _WHERE = {
     "observe": "pair",
     "sample_parameters": "pair",
     "ImportanceWeightedELBO": "inference.importance_weighted_elbo",
+    "EFA": "efa",
+    "ExploratoryFit": "efa_fit",
+    "EM": "inference.exploratory_settings",
+    "VariationalBayes": "inference.variational_settings",
+    "kmo": "factor_number",
+    "bartlett_sphericity": "factor_number",
+    "parallel_analysis": "factor_number",
+    "number_of_factors": "factor_number",
     "IRT": "irt",
     "ItemResponseFit": "irt_fit",
     "MarginalML": "inference.settings",
@@ -75,12 +88,15 @@ _WHERE = {
 
 
 __all__ = [
+    "EFA",
+    "EM",
     "IRT",
     "ML",
     "SEM",
     "AdaptiveGaussHermite",
     "AmortizedVI",
     "Estimate",
+    "ExploratoryFit",
     "Fit",
     "GaussHermite",
     "ImportanceSampling",
@@ -95,6 +111,8 @@ __all__ = [
     "Pair",
     "QuasiMonteCarlo",
     "Responses",
+    "VariationalBayes",
+    "bartlett_sphericity",
     "bifactor",
     "choose_dimension",
     "compare",
@@ -103,12 +121,15 @@ __all__ = [
     "estimator",
     "fit_batch",
     "guides",
+    "kmo",
     "latent",
     "load",
     "numpyro_guide",
     "numpyro_model",
     "numpyro_pair",
+    "number_of_factors",
     "observe",
+    "parallel_analysis",
     "sample_parameters",
     "simulate",
 ]

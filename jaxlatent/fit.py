@@ -251,11 +251,11 @@ class Fit:
 
     # ---- what people see --------------------------------------------------------------------------------------
 
-    def summary(self) -> Summary:
-        """The whole result as text and, in notebooks, HTML."""
+    def summary(self, **options: Any) -> Summary:
+        """The whole result as text and, in notebooks, HTML; of an exploratory fit also sort=True and cut=0.3."""
         from jaxlatent.summarise import summary
 
-        return summary(self)
+        return summary(self, **options)
 
     @property
     def plot(self) -> Plots:

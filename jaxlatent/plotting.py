@@ -5,9 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jaxlatent.diagnostics.factorability import eigenvalue_frame
+from jaxlatent.plots.loading_plots import loadings
 from jaxlatent.plots.parameter_plots import factor_scores, modification_indices, parameters
 from jaxlatent.plots.path_diagram import PathDiagram, path_diagram
 from jaxlatent.plots.residual_plots import residuals
+from jaxlatent.plots.scree_plot import scree
+from jaxlatent.results.communalities import loading_matrix
+from jaxlatent.results.factor_tables import sorted_items
 
 if TYPE_CHECKING:
     from jaxlatent.fit import Fit
@@ -37,6 +42,21 @@ class Plots:
         if not standardized:
             return parameters(self._fit.parameters, op=op, path=path)
         return parameters(self._fit.standardized(), op=op, column="est_std", path=path)
+
+    def loadings(self, path: str | Path | None = None, *, cut: float = 0.0, sort: bool = False) -> Any:
+        """Heat map of the standardised loadings; sort: by the factor on which an item loads most."""
+        table = self._fit._fitted.table
+        if table.n_groups > 1 or not table.latent:
+            raise ValueError("The heat map of loadings is for models of one group with latent variables.")
+        items = [v for v in table.observed if v in set(self._fit.parameters.query("op == '=~'")["rhs"])]
+        frame = loading_matrix(self._fit.parameters, items, list(table.latent))
+        order = sorted_items(frame.to_numpy()) if sort else slice(None)
+        return loadings(frame.iloc[order], cut=cut, path=path)
+
+    def scree(self, path: str | Path | None = None) -> Any:
+        """Eigenvalues of the correlations of the variables, in decreasing order."""
+        moments = self._fit._fitted.moments
+        return scree(eigenvalue_frame(moments.cov[0]), path=path)
 
     def modification_indices(self, path: str | Path | None = None, *, n: int = 20) -> Any:
         """The largest modification indices as bars."""

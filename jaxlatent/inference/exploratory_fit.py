@@ -22,6 +22,7 @@ from jaxlatent.inference.settings import ML
 from jaxlatent.numerics.blas_threads import one_thread
 from jaxlatent.numerics.factor_extraction import Extraction, canonical_columns, extract
 from jaxlatent.spec.efa_table import exploratory_table
+from jaxlatent.spec.table import ParameterTable
 
 MISSING = ("fiml", "listwise", "two_stage", "robust_two_stage")
 
@@ -51,7 +52,9 @@ def extract_factors(
     unbiased = engine.likelihood == "wishart"
     if isinstance(source, Moments):
         resolved = _resolved_for_moments(engine, missing)
-        return _from_moments(from_cov(source, names, unbiased=unbiased), None, "complete", resolved, factors, extraction)
+        return _from_moments(
+            from_cov(source, names, unbiased=unbiased), None, "complete", resolved, factors, extraction
+        )
     data, how = route(table, source, engine, missing)
     if how == "fiml" and extraction != "ml":
         how = "two_stage"
@@ -162,7 +165,9 @@ def _common_of(fitted: Fitted) -> dict[str, Any]:
     return common | {"made_cases": fitted.made_cases, "saturated_cache": fitted.saturated_cache}
 
 
-def _anchored(names: tuple[str, ...], factors: tuple[str, ...], near: Extraction) -> Any:
+def _anchored(
+    names: tuple[str, ...], factors: tuple[str, ...], near: Extraction, *, means: bool = True
+) -> ParameterTable:
     """The table with a triangle of zeros in the rows of the variables that span the factors best."""
     scaled = near.loadings / np.sqrt(near.uniquenesses)[:, None]
     anchors = qr(scaled.T, pivoting=True)[2][: len(factors)]
@@ -171,7 +176,13 @@ def _anchored(names: tuple[str, ...], factors: tuple[str, ...], near: Extraction
     loadings[loadings == 0] = 1e-6
     for k, j in enumerate(anchors):
         loadings[j, k + 1 :] = 0
-    return exploratory_table(names, factors, mean_structure=True, start=(loadings, near.uniquenesses))
+    return exploratory_table(names, factors, mean_structure=means, start=(loadings, near.uniquenesses))
+
+
+def anchored_table(data: Responses, factors: tuple[str, ...]) -> ParameterTable:
+    """The table of an identified unrotated model with starting values for these rows."""
+    moments = saturated_or_refuse(data)[0] if data.has_missing else sample_moments(data)
+    return _anchored(data.names, factors, extract(moments.cov[0], len(factors)), means=data.has_missing)
 
 
 def canonical_loadings(loadings: np.ndarray, theta: np.ndarray) -> np.ndarray:

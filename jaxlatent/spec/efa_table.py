@@ -22,7 +22,9 @@ class _Writer:
         self.count += 1
         return self.count
 
-    def add(self, lhs: str, op: str, rhs: str, number: int, fixed: float, start: float = math.nan, efa: str = "") -> None:
+    def add(
+        self, lhs: str, op: str, rhs: str, number: int, fixed: float, start: float = math.nan, efa: str = ""
+    ) -> None:
         k = len(self.rows) + 1
         value = math.nan if number else fixed
         self.rows.append(Row(k, lhs, op, rhs, 0, 1, 1, number, value, start, 0, "", f".p{k}.", None, efa))
