@@ -36,7 +36,7 @@ def exploratory_summary(fit: ExploratoryFit, info: SummaryInfo, *, sort: bool = 
     by_rows = fit._fitted.missing == "fiml" and name == "ML"
     details = (
         ("Number of factors", str(len(info.latent))),
-        ("Rotation", fit.rotation + _rotated_how(fit)),
+        *((("Rotation", fit.rotation + _rotated_how(fit)),) if len(info.latent) > 1 else ()),
         *info.details,
     )
     noise = getattr(fit.engine, "noise", "diagonal")
@@ -54,7 +54,7 @@ def exploratory_summary(fit: ExploratoryFit, info: SummaryInfo, *, sort: bool = 
 
 
 def _rotated_how(fit: ExploratoryFit) -> str:
-    if len(fit._fitted.table.latent) == 1 or fit.rotation == "none":
+    if fit.rotation == "none":
         return ""
     s = fit._rotation.settings
     kind = "oblique" if s.oblique or s.power is not None else "orthogonal"

@@ -17,6 +17,8 @@ from jaxlatent.results.factor_tables import sorted_items
 if TYPE_CHECKING:
     from jaxlatent.fit import Fit
 
+WEAK = 0.3  # standardised loadings of exploratory solutions from which diagrams draw an arrow
+
 
 class Plots:
     """The plots of a fit; all but path_diagram need matplotlib and return its Axes; path= also writes the picture."""
@@ -24,10 +26,15 @@ class Plots:
     def __init__(self, fit: Fit) -> None:
         self._fit = fit
 
-    def path_diagram(self, path: str | Path | None = None, **options: Any) -> PathDiagram:
-        """The model as a diagram with its estimates (SVG); options of plots.path_diagram: column, group, stars, ..."""
-        table = self._fit._fitted.table
-        return path_diagram(self._fit.parameters, latent=table.latent, observed=table.observed, path=path, **options)
+    def path_diagram(self, path: str | Path | None = None, *, cut: float | None = None, **options: Any) -> PathDiagram:
+        """The model as a diagram with its estimates (SVG); options of plots.path_diagram: column, group, stars, ...
+
+        cut: standardised loadings smaller than this are left out; None: 0.3 for exploratory solutions, else 0.
+        """
+        table, frame = self._fit._fitted.table, self._fit.parameters
+        cut = (WEAK if any(row.efa for row in table.rows) else 0.0) if cut is None else cut
+        frame = frame[(frame["op"] != "=~") | (frame["std_all"].abs() >= cut)]
+        return path_diagram(frame, latent=table.latent, observed=table.observed, path=path, **options)
 
     def residuals(self, path: str | Path | None = None, *, kind: str = "cor", group: str | None = None) -> Any:
         """Heat map of the residuals of one group."""

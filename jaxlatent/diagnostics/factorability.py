@@ -63,7 +63,7 @@ def random_eigenvalues(
     full, less = np.empty((simulations, p)), np.empty((simulations, p))
     for s in range(simulations):
         z = rng.standard_normal((n, p)) if y is None else rng.permuted(y, axis=0)
-        r = np.corrcoef(z.T)
+        r = np.asarray(np.corrcoef(z.T))
         full[s], less[s] = eigenvalues(r), eigenvalues(reduced(r))
     return full, less
 

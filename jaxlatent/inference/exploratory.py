@@ -7,17 +7,18 @@ the information is inverted. Jennrich (1973, 1974), Psychometrika 38 and 39.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-import jax
 import numpy as np
 
 from jaxlatent.inference.estimate import Estimate
 from jaxlatent.inference.fitted import Fitted
+from jaxlatent.inference.moment_model import MomentModel
 from jaxlatent.numerics.rotation import Rotation, rotate, rotation_jacobian
 from jaxlatent.spec.efa_table import exploratory_table
 from jaxlatent.spec.layout import layout_of, places
+from jaxlatent.spec.restrictions_matrix import null_space
 
 STEP = 1e-30
 
@@ -80,7 +81,14 @@ def turned_by(plain: Unrotated, rotation: Rotation) -> Fitted:
         plain, rotation.loadings * sd[:, None], rotation.factor_cov, plain.uniquenesses, oblique, plain.intercepts
     )
     free = np.concatenate(parts)
-    restrictions = _restrictions(plain, rotation, oblique)
+    common = plain.common
+    try:
+        restrictions = _restrictions(plain, rotation, oblique)
+    except ValueError as reason:
+        means = plain.intercepts is not None
+        model = MomentModel(layout, free, np.ones(1), means)
+        restrictions = null_space(model.jacobian[0]).T
+        common = common | {"engine": replace(common["engine"], se="none"), "notes": (*common["notes"], f"{reason}.")}
     extra = _bounds(plain, len(parts[0]), len(free))
     statistics = {"value": np.asarray(plain.value), "at_bound": extra.any(0)}
     code = np.asarray(1 if plain.converged else 2)
@@ -95,7 +103,7 @@ def turned_by(plain: Unrotated, rotation: Rotation) -> Fitted:
         estimate=estimate,
         restrictions=np.concatenate([restrictions, extra]),
         equalities=len(free) - plain.n_coordinates,
-        **plain.common,
+        **common,
     )
 
 

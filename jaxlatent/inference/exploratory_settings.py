@@ -53,8 +53,8 @@ class EM:
 
     def resolve(self, *, missing: bool, weights: bool, cluster: bool, two_stage: str | None) -> EM:
         """The same engine with nothing left at None."""
-        options = {"information": self.information, "se": self.se, "test": self.test}
-        found = ML(**options).resolve(missing=missing, weights=weights, cluster=cluster, two_stage=two_stage)
+        like = ML(information=self.information, se=self.se, test=self.test)
+        found = like.resolve(missing=missing, weights=weights, cluster=cluster, two_stage=two_stage)
         return replace(self, information=found.information, se=found.se, test=found.test)
 
 

@@ -73,7 +73,8 @@ def _start(r: np.ndarray, m: int, isotropic: bool) -> tuple[np.ndarray, np.ndarr
 
 def _extraction(found: Climb, m: int, scale: np.ndarray, isotropic: bool, cov: np.ndarray) -> Extraction:
     p = len(scale)
-    a, theta = found.u[:-p].reshape(p, m), np.exp(found.u[-p:])
+    u = np.asarray(found.u)
+    a, theta = u[:-p].reshape(p, m), np.exp(u[-p:])
     metric = np.ones(p) if isotropic else theta
     vectors = np.linalg.eigh(a.T @ (a / metric[:, None]))[1]
     sd = np.sqrt((a**2).sum(1) + theta)

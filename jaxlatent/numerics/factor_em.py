@@ -1,8 +1,8 @@
 """E and M steps of factor analysis in closed form: y = μ + Λ x + e, x ~ N(0, I), e ~ N(0, Θ), Θ diagonal or θ I.
 
-With M = I + Λ'Θ^-1 Λ:  E x = M^-1 Λ'Θ^-1 (y - μ),  E xx' = M^-1 + E x E x'. The M step is a regression of every variable
-on the factors (Rubin and Thayer 1982, Psychometrika 47). Given the factors variables are independent, so that with
-missing cells each variable's regression takes the persons who have it.
+With M = I + Λ'Θ^-1 Λ:  E x = M^-1 Λ'Θ^-1 (y - μ),  E xx' = M^-1 + E x E x'. The M step is a regression of every
+variable on the factors (Rubin and Thayer 1982, Psychometrika 47). Given the factors variables are independent, so that
+with missing cells each variable's regression takes the persons who have it.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 Given Θ the best A comes from eigenvectors, so that only the p uniquenesses are searched for, by Newton's method with
 the exact Hessian. With γ, ω eigenvalues and eigenvectors, those after the first m being left over:
 
-    ml      of Θ^-1/2 S Θ^-1/2:   F = Σ_left (γ - log γ - 1)        (Jöreskog 1967; Clarke 1970, Psychometrika 32 and 35)
-    minres  of S - Θ:             F = Σ_left γ² / 2                 (Harman and Jones 1966, Psychometrika 31)
+    ml      of Θ^-1/2 S Θ^-1/2:   F = Σ_left (γ - log γ - 1)        (Jöreskog 1967; Clarke 1970)
+    minres  of S - Θ:             F = Σ_left γ² / 2                 (Harman and Jones 1966)
     pa      Θ = diag(S - A A') in turn with A, until neither moves  (principal axis factoring)
 """
 
@@ -166,12 +166,11 @@ def _direction(point: _Point, free: np.ndarray, damping: float) -> tuple[np.ndar
 
 def _principal_axis(r: np.ndarray, m: int, start: np.ndarray) -> Extraction:
     theta = start
-    for step in range(PA_STEPS):
+    moved, step = np.inf, 0
+    while moved > 1e-8 and step < PA_STEPS:
         a = _axes(r, theta, m)
         new = np.maximum(1 - (a * a).sum(1), LEAST)
         moved = np.abs(new - theta).max()
-        theta = new
-        if moved < 1e-8:
-            break
+        theta, step = new, step + 1
     a = _axes(r, theta, m)
-    return Extraction(a, theta, _least_squares(r, theta, m).value, bool(moved < 1e-8), step + 1, theta <= LEAST)
+    return Extraction(a, theta, _least_squares(r, theta, m).value, bool(moved <= 1e-8), step, theta <= LEAST)

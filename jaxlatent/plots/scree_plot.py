@@ -19,7 +19,8 @@ def scree(frame: pd.DataFrame | pd.Series, *, ax: Axes | None = None, path: str 
     """One value for every number of factors, the index: eigenvalues in decreasing order, or held-out log-likelihoods.
 
     The first column (or the series) is drawn and names the axis; a column <name>_se gives intervals of one standard
-    error each way, a column simulated a dashed line (parallel analysis). Of eigenvalues the line at 1 is drawn; of other columns the largest value is marked.
+    error each way, a column simulated a dashed line. Of eigenvalues
+    the line at 1 is drawn; of other columns the largest value is marked.
     """
     require_matplotlib()
     table = frame.to_frame() if isinstance(frame, pd.Series) else frame
