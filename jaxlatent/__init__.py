@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from jaxlatent.dimension import choose_dimension
     from jaxlatent.efa import EFA
     from jaxlatent.efa_fit import ExploratoryFit
+    from jaxlatent.efa_variational import VariationalFit
+    from jaxlatent.factor_mixture import MixtureFit, MixtureOfFactorAnalyzers
     from jaxlatent.factor_number import bartlett_sphericity, kmo, number_of_factors, parallel_analysis
     from jaxlatent.fit import Fit
     from jaxlatent.inference.estimate import Estimate
@@ -59,6 +61,9 @@ _WHERE = {
     "ImportanceWeightedELBO": "inference.importance_weighted_elbo",
     "EFA": "efa",
     "ExploratoryFit": "efa_fit",
+    "VariationalFit": "efa_variational",
+    "MixtureFit": "factor_mixture",
+    "MixtureOfFactorAnalyzers": "factor_mixture",
     "EM": "inference.exploratory_settings",
     "VariationalBayes": "inference.variational_settings",
     "kmo": "factor_number",
@@ -105,6 +110,8 @@ __all__ = [
     "Laplace",
     "LeastSquares",
     "MarginalML",
+    "MixtureFit",
+    "MixtureOfFactorAnalyzers",
     "ModelSyntaxError",
     "ModelWarning",
     "Moments",
@@ -112,6 +119,7 @@ __all__ = [
     "QuasiMonteCarlo",
     "Responses",
     "VariationalBayes",
+    "VariationalFit",
     "bartlett_sphericity",
     "bifactor",
     "choose_dimension",

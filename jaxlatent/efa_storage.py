@@ -17,7 +17,6 @@ from jaxlatent.inference.exploratory_settings import EM, LeastSquaresExtraction
 from jaxlatent.inference.settings import ML
 from jaxlatent.numerics.rotation import Rotation, Settings
 from jaxlatent.numerics.rotation_criteria import find_method
-from jaxlatent.results.values import matrices
 
 KIND = "jaxlatent exploratory fit"
 ENGINES = {"ML": ML, "EM": EM, "LeastSquaresExtraction": LeastSquaresExtraction}

@@ -17,7 +17,7 @@ class VariationalBayes:
     q(x) q(Λ) q(μ) q(ν) q(τ), with automatic relevance determination: every factor's loadings have a precision ν_k of
     their own, which grows without bound for factors that are not needed (Bishop 1999; Ghahramani and Beal 2000).
     ard: False gives all loadings the precision 1. shape, rate: of the Gamma priors of ν and of noise precisions τ.
-    tolerance: of the gain of the bound per person in a step. starts: random starts, of which the best bound is kept.
+    tolerance: of the gain of the bound per person in a step.
 
     Raises ValueError naming the option where a value is not among its choices.
     """

@@ -47,24 +47,33 @@ def moment_step(u: jax.Array, cov: jax.Array, least: jax.Array, isotropic: bool)
 
 def row_step(u: jax.Array, rows: Rows, least: jax.Array, isotropic: bool) -> tuple[jax.Array, jax.Array]:
     """One EM step from incomplete rows, u = (Λ, log θ, μ); and the log-likelihood per person at u."""
-    n, p = rows.y.shape
+    p = rows.y.shape[1]
     a, theta, mean = u[: -2 * p].reshape(p, -1), jnp.exp(u[-2 * p : -p]), u[-p:]
     m = a.shape[1]
     e = (rows.y - mean) * rows.seen
     inner, mean_x, value = posterior(a, theta, e, rows.seen)
-    second = inner + mean_x[:, :, None] * mean_x[:, None, :]
-    x = jnp.concatenate([mean_x, jnp.ones((n, 1), u.dtype)], 1)
-    outer = x[:, :, None] * x[:, None, :]
-    outer = outer.at[:, :m, :m].set(second)
-    weight = rows.seen * rows.weight[:, None]
-    gram = (weight.T @ outer.reshape(n, -1)).reshape(p, m + 1, m + 1)
-    cross = (weight * rows.y).T @ x
-    new = (sweep_inverse(gram)[0] @ cross[:, :, None])[:, :, 0]
-    count = weight.sum(0)
-    left = (weight * rows.y**2).sum(0) - (new * cross).sum(1)
+    new, left, count = regressions(rows.y, rows.seen * rows.weight[:, None], mean_x, inner)
     theta = jnp.full(p, left.sum() / count.sum()) if isotropic else left / count
     out = jnp.concatenate([new[:, :m].ravel(), jnp.log(jnp.maximum(theta, least)), new[:, m]])
     return out, (value * rows.weight).sum() / rows.weight.sum()
+
+
+def regressions(
+    y: jax.Array, weight: jax.Array, x: jax.Array, x_cov: jax.Array, ridge: float = 0.0
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Every variable on uncertain factors and a constant: (Λ, μ) [item, m + 1], what is left, sums of weights [item].
+
+    y, weight [person, item]; x [person, m], x_cov [person, m, m]: moments of the factors.
+    """
+    n, m = x.shape
+    both = jnp.concatenate([x, jnp.ones((n, 1), x.dtype)], 1)
+    outer = (both[:, :, None] * both[:, None, :]).at[:, :m, :m].add(x_cov)
+    gram = (weight.T @ outer.reshape(n, -1)).reshape(-1, m + 1, m + 1)
+    cross = (weight * y).T @ both
+    new = (sweep_inverse(gram + ridge * jnp.eye(m + 1, dtype=x.dtype))[0] @ cross[:, :, None])[:, :, 0]
+    second = (new[:, :, None] * new[:, None, :] * gram).sum((1, 2))
+    left = (weight * y**2).sum(0) - 2 * (new * cross).sum(1) + second
+    return new, left, weight.sum(0)
 
 
 def posterior(a: jax.Array, theta: jax.Array, e: jax.Array, seen: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
