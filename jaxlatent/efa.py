@@ -106,7 +106,8 @@ class EFA:
         plain = extract_factors(source, self.factors, engine, missing, self.extraction)
         fitted, rotation = turned(plain, self._rotation[0], int(key), **self._rotation[1])
         fit = ExploratoryFit(self, plain, fitted, rotation, time.perf_counter() - began, key=key, progress=progress)
-        for sentence in fit.warnings:
+        unturned = () if rotation.converged else (f"The rotation {fit.rotation} did not converge: use another one.",)
+        for sentence in (*unturned, *fit.warnings):
             warnings.warn(sentence, ModelWarning, stacklevel=2)
         return fit
 

@@ -83,6 +83,8 @@ def turned_by(plain: Unrotated, rotation: Rotation) -> Fitted:
     free = np.concatenate(parts)
     common = plain.common
     try:
+        if not rotation.converged:
+            raise ValueError(f"The rotation {rotation.settings.name} did not converge: there are no standard errors")
         restrictions = _restrictions(plain, rotation, oblique)
     except ValueError as reason:
         means = plain.intercepts is not None

@@ -35,7 +35,7 @@ class MixtureEstimate:
 
     def persons(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Log-likelihoods [person], probabilities [person, k], means of the factors [k, person, m] of rows."""
-        k, p, m = self.loadings.shape
+        k, _, m = self.loadings.shape
         rows = standard_rows(y, self.centre, self.scale)
         parts = Mixture(np.log(self.weights), self.loadings, np.log(self.uniquenesses), self.means)
         with jax.enable_x64(True):
