@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
 import jaxlatent as jl
+from jaxlatent.fit import Fit
 from jaxlatent.inference.exploratory import standard_deviations
 from jaxlatent.numerics.factor_extraction import LEAST, extract
 from jaxlatent.numerics.rotation import rotate
@@ -103,6 +105,26 @@ def test_standard_errors_of_lavaan(shared, fit):
     mine = fit.rotate("varimax")
     order, _ = order_like(mine.loadings.to_numpy(), matrix(expected["loadings_unstd"]))
     np.testing.assert_allclose(errors_of(mine)[:, order], matrix(expected["se"]), rtol=1e-5)
+
+
+def test_oblique_standard_errors_of_lavaan_leave_out_the_correlations_of_the_factors(shared, fit):
+    """Its constraints offdiag(L'G Φ^-1) = 0 have L = Λ / sqrt diag(ΛΛ' + Θ), without Φ: so done, its figures come out."""
+    expected = read(shared, "hs_efa3_oblimin")
+    above = np.triu_indices(3, 1)
+
+    def constraints(x):
+        loadings, theta, phi = x[:27].reshape(3, 9).T, x[27:36], np.eye(3, dtype=complex)
+        phi[above] = phi.T[above] = x[36:]
+        a = loadings / np.sqrt((loadings**2).sum(1) + theta)[:, None]
+        gradient = a * ((a * a).sum(1, keepdims=True) - a * a)
+        return (a.T @ gradient @ np.linalg.inv(phi))[~np.eye(3, dtype=bool)]
+
+    f = fit._fitted
+    steps = [constraints(f.free + 1e-30j * e).imag / 1e-30 for e in np.eye(39)]
+    theirs = errors_of(Fit(None, replace(f, restrictions=np.array(steps).T), 0.0))
+    order, _ = order_like(fit.loadings.to_numpy(), matrix(expected["loadings_unstd"]))
+    assert np.abs(errors_of(fit)[:, order] - matrix(expected["se"])).max() > 5e-3
+    np.testing.assert_allclose(theirs[:, order], matrix(expected["se"]), atol=5e-4)
 
 
 def test_five_factors_of_25_items(shared):
