@@ -108,7 +108,7 @@ def _manifest(fit: Fit) -> dict[str, Any]:
     finite = lambda x: None if math.isnan(x) else x  # noqa: E731
     return {
         "syntax": fit.spec.syntax,
-        "options": fit.spec.options | {"mean_structure": fit.spec.mean_structure},
+        "options": fit.spec.options | {"mean_structure": fit.spec.mean_structure, "rotation": fit.spec.rotation},
         "means": f.table.mean_structure,
         "groups": list(f.group_labels),
         "group": getattr(f.data, "group_name", None) or fit._stored.get("group"),

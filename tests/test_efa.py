@@ -108,7 +108,7 @@ def test_standard_errors_of_lavaan(shared, fit):
 
 
 def test_oblique_standard_errors_of_lavaan_leave_out_the_correlations_of_the_factors(shared, fit):
-    """Its constraints offdiag(L'G Φ^-1) = 0 have L = Λ / sqrt diag(ΛΛ' + Θ), without Φ: so done, its figures come out."""
+    """Its constraints offdiag(L'G Φ^-1) = 0 have L = Λ / sqrt diag(ΛΛ' + Θ), without Φ: so its figures come out."""
     expected = read(shared, "hs_efa3_oblimin")
     above = np.triu_indices(3, 1)
 
