@@ -296,6 +296,22 @@ def test_full_information(hs, fit, incomplete, full_information):
     assert f.scores(incomplete.head(3)).notna().all().all()
 
 
+def test_full_information_keeps_to_the_least_variances(incomplete):
+    """Without bounds a residual variance of four factors would be far below zero."""
+    with pytest.warns(jl.ModelWarning, match="residual variance of x7 is held"):
+        by_ml = jl.EFA(4, rotation="none").fit(incomplete)
+    with pytest.warns(jl.ModelWarning, match="residual variance of x7 is held"):
+        by_em = jl.EFA(4, rotation="none").fit(incomplete, jl.EM())
+    assert by_ml.converged and by_ml.improper and by_ml.engine.name == "ML" and by_ml.uniquenesses.min() > 0
+    assert by_ml.log_likelihood == pytest.approx(by_em.log_likelihood, abs=1e-6)
+
+
+def test_reliability_takes_the_variables_of_a_factor(hs, fit):
+    r = hs[["x4", "x5", "x6"]].cov().to_numpy()
+    alpha = 1.5 * (1 - np.trace(r) / r.sum())
+    assert fit.reliability().loc["F1", "alpha"] == pytest.approx(alpha)
+
+
 def test_other_ways_with_missing_cells(hs, incomplete):
     two_stage = jl.EFA(3, rotation="none").fit(incomplete, missing="two_stage")
     listwise = jl.EFA(3, rotation="none").fit(incomplete, missing="listwise")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,10 @@ from jaxlatent.inference.exploratory_settings import EM, LeastSquaresExtraction
 from jaxlatent.inference.factor_em import em_from_cov, em_from_rows
 from jaxlatent.inference.fitted import Fitted
 from jaxlatent.inference.fitting import fit_table, route, saturated_log_likelihood
-from jaxlatent.inference.requirements import saturated_or_refuse
+from jaxlatent.inference.requirements import CONVERGED, saturated_or_refuse
 from jaxlatent.inference.settings import ML
 from jaxlatent.numerics.blas_threads import one_thread
-from jaxlatent.numerics.factor_extraction import Extraction, canonical_columns, extract
+from jaxlatent.numerics.factor_extraction import LEAST, Extraction, canonical_columns, extract
 from jaxlatent.spec.efa_table import exploratory_table
 from jaxlatent.spec.table import ParameterTable
 
@@ -146,15 +147,25 @@ def _from_rows(data: Responses, engine: ML | EM, factors: tuple[str, ...]) -> Un
         return _by_em(data, engine, factors)
     moments, _ = saturated_or_refuse(data)
     near = extract(moments.cov[0], len(factors))
+    if near.at_bound.any():
+        return _within_bounds(data, engine, factors)
     fitted = fit_table(_anchored(data.names, factors, near), data, engine, "fiml")
     params = fitted.model.group(0)
     m = len(factors)
     theta = np.diag(params["residual_cov"]).copy()
+    bounded = theta < LEAST * np.diag(fitted.model.implied[0][1])
+    if bounded.any() or int(fitted.estimate.code) != CONVERGED:  # EM keeps to the bounds
+        return _within_bounds(data, engine, factors)
     turned = canonical_loadings(params["loadings"][:, :m], theta)
-    converged = int(fitted.estimate.code) == 1
-    found = Extraction(turned, theta, math.nan, converged, int(fitted.estimate.steps), np.zeros(len(theta), bool))
+    found = Extraction(turned, theta, math.nan, True, int(fitted.estimate.steps), np.zeros(len(theta), bool))
     value = float(fitted.estimate.statistics["value"])
     return _unrotated(factors, found, params["intercepts"].copy(), value, "ml", False, _common_of(fitted))
+
+
+def _within_bounds(data: Responses, engine: ML, factors: tuple[str, ...]) -> Unrotated:
+    """The maximum under the least residual variances, which EM keeps to."""
+    found = _by_em(data, EM(), factors)
+    return replace(found, common=found.common | {"engine": engine})
 
 
 def _common_of(fitted: Fitted) -> dict[str, Any]:
