@@ -32,6 +32,10 @@ def _data(name: str, seed: int) -> tuple[np.ndarray, int]:
     return rng.standard_normal((n, m)) @ loadings.T + noise, m
 
 
+def _fitted(estimator: Any, y: np.ndarray, _: Any) -> Any:
+    return estimator.fit(y)
+
+
 def against_scikit_learn(options: Options, name: str, engine: Any) -> Result:
     """Array to finished fit, without standard errors."""
     from sklearn.decomposition import FactorAnalysis
@@ -42,7 +46,7 @@ def against_scikit_learn(options: Options, name: str, engine: Any) -> Result:
     facts, peers = [Fact(f"{fit.n_iterations} steps", fit.converged)], []
     for tolerance in TOLERANCES:
         other = FactorAnalysis(m, tol=tolerance, max_iter=20_000, svd_method="lapack")
-        theirs, found = measure(lambda _, other=other: other.fit(y), min(options.repeat, 5))
+        theirs, found = measure(partial(_fitted, other, y), min(options.repeat, 5))
         gain = fit.log_likelihood - float(found.score(y)) * len(y)
         facts.append(Fact(f"log-likelihood minus scikit-learn's (tol {tolerance:g}) {gain:+.2g}", gain > -SAME))
         peers.append(Peer(f"scikit-learn, tol {tolerance:g}", theirs.median, False))

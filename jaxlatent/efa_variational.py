@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 import warnings
+from collections.abc import Callable
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,8 +27,6 @@ from jaxlatent.results import factor_tables as tables
 from jaxlatent.sem import ModelWarning
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import pandas as pd
 
 
@@ -74,16 +74,19 @@ class VariationalFit:
         spec: Any,
         engine: VariationalBayes,
         posterior: VariationalPosterior,
-        data: Responses,
+        data: Responses | None,
         rotation: Rotation,
         elapsed: float,
+        *,
+        stored: dict[str, Any] | None = None,
     ) -> None:
         self.spec, self.engine, self.elapsed = spec, engine, elapsed
         self._posterior, self._data, self._rotation = posterior, data, rotation
+        self._stored = stored or {}
 
     def __repr__(self) -> str:
         state = "converged" if self.converged else "NOT converged"
-        return f"<VariationalFit: {self.n_active} of {self.spec.n_factors} factors, n = {len(self._data.y)}, {state}>"
+        return f"<VariationalFit: {self.n_active} of {self.spec.n_factors} factors, n = {self.n_persons}, {state}>"
 
     # ---- how it went ------------------------------------------------------------------------------------------------
 
@@ -109,6 +112,15 @@ class VariationalFit:
         if self._posterior.sums[0] / len(self._posterior.names) < 1e-3:
             return (*out, "No factor explains more than a thousandth of the variance: the variables are unrelated.")
         return out
+
+    def _kept(self, name: str, compute: Callable[[Responses], Any]) -> Any:
+        """What is computed from the rows, or was when the fit was saved."""
+        return self._stored[name] if name in self._stored else compute(self._read(None))
+
+    @property
+    def n_persons(self) -> int:
+        """Rows that were fitted."""
+        return self._kept("n", lambda data: len(data.y))
 
     @property
     def bound(self) -> float:
@@ -247,7 +259,9 @@ class VariationalFit:
     def rotate(self, method: str, *, key: int = 0, **options: Any) -> VariationalFit:
         """The same posterior at another rotation: a new fit."""
         turned = _turn(self._posterior, method, key, options)
-        return VariationalFit(self.spec, self.engine, self._posterior, self._data, turned, self.elapsed)
+        return VariationalFit(
+            self.spec, self.engine, self._posterior, self._data, turned, self.elapsed, stored=self._stored
+        )
 
     # ---- persons ----------------------------------------------------------------------------------------------------
 
@@ -260,11 +274,11 @@ class VariationalFit:
         return self.intercepts["intercept"].rename(None), pd.DataFrame(cov, items, items)
 
     def _read(self, data: Any) -> Responses:
-        return (
-            self._data
-            if data is None
-            else Responses.for_scoring(data, self._posterior.names, group=None, labels=("1",))
-        )
+        if data is not None:
+            return Responses.for_scoring(data, self._posterior.names, group=None, labels=("1",))
+        if self._data is None:
+            raise ValueError("This fit holds no rows (it was saved without data): pass data.")
+        return self._data
 
     def log_likelihoods(self, data: Any = None) -> pd.Series:
         """log p(y_i) at the posterior mean, of every person, fitted or new; missing values are marginalised."""
@@ -284,7 +298,7 @@ class VariationalFit:
     @property
     def log_likelihood(self) -> float:
         """Total log-likelihood at the posterior mean; below the maximum, which ML has."""
-        return float(self.log_likelihoods().sum())
+        return float(self._kept("log_likelihood", lambda _: self.log_likelihoods().sum()))
 
     def scores(self, data: Any = None, method: str | None = None, return_se: bool = False) -> pd.DataFrame:
         """Posterior means of the rotated factors of the fitted persons or new ones; <factor>_se where asked for."""
@@ -324,23 +338,29 @@ class VariationalFit:
             ("Bound of the log evidence", f"{self.bound:.3f}"),
             ("Log-likelihood (posterior mean)", f"{self.log_likelihood:.3f}"),
         ]
-        missing = int(np.isnan(self._data.y).sum())
+        missing = self._kept("missing", lambda data: int(np.isnan(data.y).sum()))
         info = SummaryInfo(
             title="jaxlatent: Bayesian factor analysis",
             estimator=self.engine.name,
             optimizer="coordinate ascent",
             n_iterations=self.n_iterations,
-            n_observations=len(self._data.y),
+            n_observations=self.n_persons,
             missing=f"{missing} cells" if missing else "",
             converged=self.converged,
             message=self.message,
             warnings=self.warnings,
             latent=tuple(self._names[1]),
             observed=tuple(self._names[0]),
-            notes=self._data.notes,
+            notes=self._kept("notes", lambda data: data.notes),
             details=tuple(details),
         )
         return build_factor_summary(info, items.iloc[order], self.explained_variance(), self.factor_cov, None, cut=cut)
+
+    def save(self, path: str | Path, *, include_data: bool = False) -> Path:
+        """Write a .latent file (a zip of JSON and arrays, no pickle); the data only if asked for."""
+        from jaxlatent.storage import save
+
+        return save(self, Path(path), include_data=include_data)
 
     @property
     def plot(self) -> VariationalPlots:

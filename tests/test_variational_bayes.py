@@ -6,6 +6,7 @@ import itertools
 
 import jax
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.special import gammaln
 
@@ -158,6 +159,20 @@ def test_missing_cells(hs, fit):
     assert other.scores().notna().all().all()
     listwise = jl.EFA(3).fit(holes, jl.VariationalBayes(), missing="listwise")
     assert len(listwise.scores()) == holes.dropna().shape[0]
+
+
+def test_save_and_load(tmp_path, hs, fit):
+    for include in (False, True):
+        again = jl.load(fit.save(tmp_path / "fit.latent", include_data=include))
+        assert str(again.summary()) == str(fit.summary()) and repr(again) == repr(fit)
+        pd.testing.assert_frame_equal(again.parameters, fit.parameters)
+        pd.testing.assert_frame_equal(again.scores(hs.head(4)), fit.scores(hs.head(4)))
+        pd.testing.assert_frame_equal(again.rotate("varimax").loadings, fit.rotate("varimax").loadings)
+        if not include:
+            with pytest.raises(ValueError, match="holds no rows"):
+                again.scores()
+            with pytest.raises(ValueError, match="nothing to save"):
+                again.save(tmp_path / "other.latent", include_data=True)
 
 
 def test_summary_prints(fit, tmp_path):
