@@ -152,6 +152,8 @@ def read_items(data: Any, *, weights: str | None = None, cluster: str | None = N
             raise ValueError("Moments hold neither weights nor clusters: pass the rows.")
         return data
     if isinstance(data, Responses):
+        if data.n_groups > 1:
+            raise ValueError("EFA takes one group: pass the rows of each group.")
         return data
     if is_named(data):
         names = column_names(data, ())

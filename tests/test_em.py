@@ -52,6 +52,11 @@ def test_em_reaches_the_maximum_of_incomplete_rows(incomplete):
     assert em.fit_measures()["chisq"] == pytest.approx(ml.fit_measures()["chisq"], abs=1e-4)
 
 
+def test_em_from_moments(hs, by_em):
+    moments = jl.Moments(hs.cov().to_numpy(), n=len(hs), names=list(hs.columns))
+    assert plain_efa(moments, jl.EM()).log_likelihood == pytest.approx(by_em.log_likelihood, abs=1e-6)
+
+
 def test_acceleration_ends_where_plain_em_does(hs, by_em):
     plain = plain_efa(hs, jl.EM(accelerate=False))
     assert plain.log_likelihood == pytest.approx(by_em.log_likelihood, abs=1e-5)

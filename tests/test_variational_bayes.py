@@ -157,8 +157,6 @@ def test_missing_cells(hs, fit):
     other = jl.EFA(3).fit(holes, jl.VariationalBayes())
     assert np.abs(other.standardized_loadings - fit.standardized_loadings).to_numpy().max() < 0.15
     assert other.scores().notna().all().all()
-    listwise = jl.EFA(3).fit(holes, jl.VariationalBayes(), missing="listwise")
-    assert len(listwise.scores()) == holes.dropna().shape[0]
 
 
 def test_save_and_load(tmp_path, hs, fit):
