@@ -140,8 +140,6 @@ class EFA:
             )
         if self.extraction != "ml" and found != ML():
             raise ValueError(f"extraction={self.extraction!r} takes no engine: leave it out, or use extraction='ml'.")
-        if getattr(found, "se", None) == "bootstrap":
-            raise ValueError("EFA has no se='bootstrap' in this version: use 'standard', 'robust' or 'none'.")
         return found
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jaxlatent.fit import Fit
 from jaxlatent.inference.exploratory import Unrotated, standard_deviations, turned
+from jaxlatent.inference.exploratory_bootstrap import exploratory_draws
 from jaxlatent.inference.fitted import Fitted
 from jaxlatent.numerics.rotation import Rotation
 from jaxlatent.results import factor_tables as tables
@@ -40,6 +41,7 @@ class ExploratoryFit(Fit):
     ) -> None:
         super().__init__(spec, fitted, elapsed, key=key, progress=progress, stored=stored)
         self._unrotated, self._rotation = unrotated, rotation
+        self._resample = partial(exploratory_draws, unrotated, rotation)
 
     @property
     def rotation(self) -> str:

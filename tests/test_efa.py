@@ -312,6 +312,20 @@ def test_reliability_takes_the_variables_of_a_factor(hs, fit):
     assert fit.reliability().loc["F1", "alpha"] == pytest.approx(alpha)
 
 
+def test_bootstrap(fit, full_information):
+    """Spread and centre of 200 samples: errors of standard deviations are 5 %, and three times that is allowed."""
+    found = fit.bootstrap(200, key=1)
+    assert found.n_failed == 0 and found.draws.shape == (200, 39)
+    table = found.parameters(ci="bca")
+    robust = jl.EFA(3).fit(fit._fitted.data, jl.ML(se="robust", test="standard")).parameters
+    ratio = (table["se"] / robust["se"])[(robust["se"] > 0) & (robust["rhs"] != "x7")]  # x7: some Heywood cases
+    assert ratio.between(0.8, 1.25).all() and 0.95 < ratio.median() < 1.1
+    inside = (table["ci_lower"] <= table["est"]) & (table["est"] <= table["ci_upper"])
+    assert inside.all()
+    with pytest.raises(ValueError, match="complete rows without clusters; got missing='fiml'"):
+        full_information.bootstrap(10)
+
+
 def test_other_ways_with_missing_cells(hs, incomplete):
     two_stage = jl.EFA(3, rotation="none").fit(incomplete, missing="two_stage")
     listwise = jl.EFA(3, rotation="none").fit(incomplete, missing="listwise")
@@ -414,7 +428,7 @@ def test_number_of_factors(hs, fit):
         (lambda d: jl.EFA(6).fit(d), "at most 5 factors"),
         (lambda d: jl.EFA(3).fit(d, jl.LeastSquares("uls")), "extraction='minres'"),
         (lambda d: jl.EFA(3, extraction="pa").fit(d, jl.EM()), "takes no engine"),
-        (lambda d: jl.EFA(3).fit(d, jl.ML(se="bootstrap")), "no se='bootstrap'"),
+        (lambda d: jl.EFA(3).fit(jl.Moments(d.cov(), n=301)).bootstrap(9), "resamples rows"),
         (lambda d: jl.EFA(3).fit(d, group="x1"), "one group"),
         (lambda d: jl.EFA(3).fit(d, key=-1), "whole number from 0; got -1"),
         (lambda d: jl.EFA(3).fit(d, missing="pairwise"), "missing to be None or one of"),
@@ -438,8 +452,8 @@ def test_bad_input(hs, make, sentence):
 
 
 def test_bad_options_of_a_fit(fit):
-    with pytest.raises(ValueError, match="rotated solutions"):
-        fit.bootstrap(10)
+    with pytest.raises(ValueError, match="whole number above 1"):
+        fit.bootstrap(1)
     with pytest.raises(ValueError, match="cut, the smallest loading"):
         fit.summary(cut=2)
     with pytest.raises(ValueError, match="sort to be True or False"):

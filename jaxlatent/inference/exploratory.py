@@ -66,7 +66,7 @@ def turned(plain: Unrotated, method: str, key: int = 0, **options: Any) -> tuple
 
 def turned_by(plain: Unrotated, rotation: Rotation) -> Fitted:
     """The fitted model at a known rotation."""
-    oblique = rotation.settings.oblique or rotation.settings.power is not None
+    oblique = is_oblique(rotation)
     m = plain.loadings.shape[1]
     table = exploratory_table(
         plain.common["moments"].names,
@@ -107,6 +107,17 @@ def turned_by(plain: Unrotated, rotation: Rotation) -> Fitted:
         equalities=len(free) - plain.n_coordinates,
         **common,
     )
+
+
+def is_oblique(rotation: Rotation) -> bool:
+    """Whether the factors may be correlated."""
+    return rotation.settings.oblique or rotation.settings.power is not None
+
+
+def free_vector(plain: Unrotated, loadings: np.ndarray, phi: np.ndarray, rotation: Rotation) -> np.ndarray:
+    """The free vector of the rotated table for rotated loadings on the scale of the variables."""
+    oblique = is_oblique(rotation)
+    return np.concatenate(_ordered(plain, loadings, phi, plain.uniquenesses, oblique, plain.intercepts))
 
 
 def _ordered(
