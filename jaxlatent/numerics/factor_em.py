@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxlatent.numerics.linalg import spd_inverse, sweep_inverse
+from jaxlatent.numerics.program import jit
 from jaxlatent.numerics.squarem import Climb, climb
 
 LOG_2_PI = 1.8378770664093453
@@ -89,7 +90,7 @@ def posterior(a: jax.Array, theta: jax.Array, e: jax.Array, seen: jax.Array) -> 
     return inner, mean, value
 
 
-@partial(jax.jit, static_argnames=("isotropic", "accelerate"))
+@partial(jit, static_argnames=("isotropic", "accelerate"))
 def climb_moments(
     start: Any, cov: Any, least: Any, tolerance: Any, max_steps: Any, *, isotropic: bool, accelerate: bool
 ) -> Climb:
@@ -97,7 +98,7 @@ def climb_moments(
     return climb(lambda u: moment_step(u, cov, least, isotropic), start, tolerance, max_steps, accelerate)
 
 
-@partial(jax.jit, static_argnames=("isotropic", "accelerate"))
+@partial(jit, static_argnames=("isotropic", "accelerate"))
 def climb_rows(
     start: Any, rows: Rows, least: Any, tolerance: Any, max_steps: Any, *, isotropic: bool, accelerate: bool
 ) -> Climb:

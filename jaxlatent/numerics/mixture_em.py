@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxlatent.numerics.factor_em import Rows, posterior, regressions
+from jaxlatent.numerics.program import jit
 from jaxlatent.numerics.squarem import Climb, climb
 from jaxlatent.numerics.types import Array
 
@@ -71,7 +72,7 @@ def mixture_step(
     return out, (total * rows.weight).sum() / rows.weight.sum()
 
 
-@partial(jax.jit, static_argnames=("k", "m", "shared"))
+@partial(jit, static_argnames=("k", "m", "shared"))
 def climb_mixture(
     start: Any, rows: Rows, least: Any, tolerance: Any, max_steps: Any, *, k: int, m: int, shared: bool
 ) -> Climb:
@@ -79,7 +80,7 @@ def climb_mixture(
     return climb(lambda u: mixture_step(u, rows, least, k, m, shared), start, tolerance, max_steps, True)
 
 
-@partial(jax.jit, static_argnames=("k", "m"))
+@partial(jit, static_argnames=("k", "m"))
 def assign(u: Any, rows: Rows, *, k: int, m: int) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Log-likelihoods [person], probabilities [person, k] and means of the factors [k, person, m]."""
     _, x, joint = components(unflat(u, k, rows.y.shape[1], m), rows)

@@ -18,6 +18,7 @@ from jax import lax
 from jax.scipy.special import digamma, gammaln
 
 from jaxlatent.numerics.linalg import sweep_inverse
+from jaxlatent.numerics.program import jit
 from jaxlatent.numerics.types import Array
 
 LOG_2_PI = 1.8378770664093453
@@ -58,7 +59,7 @@ class Fitting(NamedTuple):
     trace: jax.Array
 
 
-@partial(jax.jit, static_argnames=("ard",))
+@partial(jit, static_argnames=("ard",))
 def fit_factors(y: Any, seen: Any, start: Any, priors: Priors, tolerance: Any, max_steps: Any, *, ard: bool) -> Fitting:
     """Sweeps until the bound gains less than the tolerance. y [person, item] is 0 where seen is 0; start: E(λ, μ)."""
     p, width = start.shape
