@@ -36,6 +36,14 @@ SIGNATURES = {
             "checkpoint": None,
         },
     ),
+    "EFA": ({"n_factors": REQUIRED_ARGUMENT}, {"rotation": "oblimin", "extraction": "ml"}),
+    "EFA.fit": (
+        {"data": REQUIRED_ARGUMENT, "engine": None},
+        {
+            "group": None, "missing": None, "weights": None, "cluster": None, "key": 0, "progress": None,
+            "checkpoint": None,
+        },
+    ),
     "SEM.parameter_table": ({"data": None}, {}),
     "SEM.bind": ({"data": REQUIRED_ARGUMENT}, {}),
     "ML": ({}, {"information": None, "se": None, "test": None, "likelihood": "normal", "penalty": None}),
