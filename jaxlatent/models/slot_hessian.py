@@ -6,7 +6,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from jaxlatent.models.slots import FamilySlots, flat, log_prob_of, stacked, units
 
