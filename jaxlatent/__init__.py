@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from jaxlatent.spec.tokens import ModelSyntaxError
     from jaxlatent.spec.two_tier import bifactor
     from jaxlatent.storage import load
+    from jaxlatent.vae import VAE
+    from jaxlatent.vae_fit import DeepFit
 
 _MODULES = {"datasets": "data.datasets", "guides": "guides", "latent": "latent"}
 _WHERE = {
@@ -53,6 +55,8 @@ _WHERE = {
     "sample_parameters": "pair",
     "ImportanceWeightedELBO": "inference.importance_weighted_elbo",
     "IRT": "irt",
+    "VAE": "vae",
+    "DeepFit": "vae_fit",
     "ItemResponseFit": "irt_fit",
     "MarginalML": "inference.settings",
     "GaussHermite": "integration.gauss_hermite",
@@ -78,8 +82,10 @@ __all__ = [
     "IRT",
     "ML",
     "SEM",
+    "VAE",
     "AdaptiveGaussHermite",
     "AmortizedVI",
+    "DeepFit",
     "Estimate",
     "Fit",
     "GaussHermite",

@@ -89,8 +89,7 @@ class Programs:
     def start(self, guide: BoundGuide, free: SiteParams, key: jax.Array) -> tuple[TrainState, jax.Array]:
         """The state before the first step, and a key for watching."""
         ours, networks, theirs, watching = jax.random.split(key, 4)
-        d = self.model.layout.fixed["factor_cov"].shape[-1]
-        params = {**free, **self.model.latent.init(networks, d), "guide": guide.init(ours)}
+        params = {**free, **self.model.networks(networks), "guide": guide.init(ours)}
         return self.trainer.start(params, theirs), watching
 
     def loss(self, guide: BoundGuide, params: SiteParams, arrays: Arrays, rows: jax.Array, key: jax.Array) -> jax.Array:

@@ -116,10 +116,10 @@ def _posteriors(
 
 def person_posteriors(
     model: LatentVariableModel, params: Params, proposal: Proposal, guide: Any, arrays: Arrays, n_draws: int, key: int,
-    *, known: bool = True,
+    *, known: bool = True, most: int = DRAWS_AT_ONCE,
 ) -> PersonPosterior:  # fmt: skip
-    """Every person's posterior in NumPy arrays [person, ...], by n_draws from the proposal."""
-    rows = rows_of(arrays, n_draws, known=known)
+    """Every person's posterior in NumPy arrays [person, ...], by n_draws from the proposal, so many draws at once."""
+    rows = rows_of(arrays, n_draws, most, known=known)
     found = _posteriors(n_draws, *fresh((proposal, model, params, guide, rows)), jax.random.key(key))
     n = arrays.n_persons
     return PersonPosterior(*(np.asarray(a).reshape(-1, *a.shape[2:])[:n] for a in found))
