@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from jaxlatent import guides, latent
+    from jaxlatent.autoencoder import AutoEncoder, AutoEncoderFit
     from jaxlatent.batch import fit_batch
     from jaxlatent.cache import enable_compilation_cache
     from jaxlatent.compare import compare
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from jaxlatent.spec.tokens import ModelSyntaxError
     from jaxlatent.spec.two_tier import bifactor
     from jaxlatent.storage import load
+    from jaxlatent.transformer import FactorTransformer
     from jaxlatent.vae import VAE
     from jaxlatent.vae_fit import DeepFit
 
@@ -55,6 +57,9 @@ _WHERE = {
     "sample_parameters": "pair",
     "ImportanceWeightedELBO": "inference.importance_weighted_elbo",
     "IRT": "irt",
+    "AutoEncoder": "autoencoder",
+    "AutoEncoderFit": "autoencoder",
+    "FactorTransformer": "transformer",
     "VAE": "vae",
     "DeepFit": "vae_fit",
     "ItemResponseFit": "irt_fit",
@@ -85,8 +90,11 @@ __all__ = [
     "VAE",
     "AdaptiveGaussHermite",
     "AmortizedVI",
+    "AutoEncoder",
+    "AutoEncoderFit",
     "DeepFit",
     "Estimate",
+    "FactorTransformer",
     "Fit",
     "GaussHermite",
     "ImportanceSampling",

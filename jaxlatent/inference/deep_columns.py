@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -104,12 +104,7 @@ def columns_of(
         if isinstance(family, STANDARDISED):
             sd = float(np.nanstd(y[:, j]))
             center[j], scale[j] = float(np.nanmean(y[:, j])), sd if sd > 0 else 1.0
-    constant = [name for name, column in zip(names, y.T, strict=True) if np.nanmin(column) == np.nanmax(column)]
-    if constant:
-        notes.append(f"{len(constant)} column(s) are constant ({_some(constant)}): kept, they say nothing about x.")
-    missing = np.isnan(y)
-    if missing.any():
-        notes.append(f"{int(missing.sum())} of {y.size} cells are missing: their likelihood is left out.")
+    notes += [*constant_note(y, names), *missing_note(y)]
     return Columns(tuple(names), tuple(families), tuple(values), center, scale, tuple(notes))
 
 
@@ -197,6 +192,15 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
 
 
-def without_values(columns: Columns) -> Columns:
-    """The columns without their notes, for new persons."""
-    return replace(columns, notes=())
+def constant_note(y: np.ndarray, names: Sequence[str]) -> tuple[str, ...]:
+    """A sentence about columns that do not vary, if there are any."""
+    constant = [name for name, column in zip(names, y.T, strict=True) if np.nanmin(column) == np.nanmax(column)]
+    if not constant:
+        return ()
+    return (f"{len(constant)} column(s) are constant ({_some(constant)}): kept, they say nothing about x.",)
+
+
+def missing_note(y: np.ndarray) -> tuple[str, ...]:
+    """A sentence about missing cells, if there are any."""
+    count = int(np.isnan(y).sum())
+    return (f"{count} of {y.size} cells are missing: they are left out of the fit.",) if count else ()
