@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -87,7 +88,10 @@ class AutoEncoder:
         else:
             found = by_steps(networks, arrays, optimizer, int(key), progress)
         notes = (*responses.notes, *constant_note(y, responses.names), *missing_note(y))
-        fit = AutoEncoderFit(self, networks, found, responses, center, scale, notes, time.perf_counter() - started)
+        fit = AutoEncoderFit(
+            self, networks, found, responses, responses.names, len(y), center, scale, notes,
+            time.perf_counter() - started,
+        )  # fmt: skip
         if not fit.converged:
             warnings.warn(fit.message, ModelWarning, stacklevel=2)
         return fit
@@ -103,17 +107,18 @@ class AutoEncoderFit:
     loss_name = "Squared error per person"
 
     def __init__(
-        self, spec: AutoEncoder, networks: Networks, found: Reconstruction, responses: Responses, center: np.ndarray,
-        scale: float, notes: tuple[str, ...], elapsed: float,
+        self, spec: AutoEncoder, networks: Networks, found: Reconstruction, responses: Responses | None,
+        names: tuple[str, ...], n_persons: int, center: np.ndarray, scale: float, notes: tuple[str, ...], elapsed: float,
     ) -> None:  # fmt: skip
         self.spec, self.elapsed, self.notes = spec, elapsed, notes
         self._networks, self._found, self._responses = networks, found, responses
+        self._names, self._n_persons = names, n_persons
         self._center, self._scale = center, scale
         self._factors = tuple(f"F{k + 1}" for k in range(spec.latent_size))
 
     def __repr__(self) -> str:
         state = "converged" if self.converged else "NOT converged"
-        return f"<AutoEncoderFit of {self.spec!r}: n = {len(self._responses.y)}, {state}>"
+        return f"<AutoEncoderFit of {self.spec!r}: n = {self._n_persons}, {state}>"
 
     @property
     def converged(self) -> bool:
@@ -138,12 +143,14 @@ class AutoEncoderFit:
         if self.spec.hidden:
             raise ValueError("A deep autoencoder has no loadings: see fit.plot.traversal().")
         kernel = np.asarray(self._found.params["decoder"]["last"]["kernel"], float).T * self._scale
-        return pd.DataFrame(kernel, list(self._responses.names), list(self._factors))
+        return pd.DataFrame(kernel, list(self._names), list(self._factors))
 
     def _read(self, data: Any) -> Responses:
         if data is None:
+            if self._responses is None:
+                raise ValueError("This fit holds no rows (it was saved without its data): pass data.")
             return self._responses
-        return Responses.for_scoring(data, self._responses.names, group=None, labels=())
+        return Responses.for_scoring(data, self._names, group=None, labels=())
 
     def scores(self, data: Any = None) -> pd.DataFrame:
         """x = f(y) of persons, fitted or new; a missing cell counts as its column's mean."""
@@ -170,7 +177,7 @@ class AutoEncoderFit:
         with jax.enable_x64(True):
             made = np.asarray(decode(self._networks, self._found.params, values), float)
         found = made * self._scale + self._center
-        return pd.DataFrame(found, x.index, list(self._responses.names)) if isinstance(x, pd.DataFrame) else found
+        return pd.DataFrame(found, x.index, list(self._names)) if isinstance(x, pd.DataFrame) else found
 
     def reconstruct(self, data: Any) -> Any:
         """g(f(y)): a frame for a frame, an array for an array."""
@@ -192,13 +199,19 @@ class AutoEncoderFit:
         """What pictures need."""
         x = self.scores().to_numpy()
         looks = np.array([(look.epoch, look.loss, -look.held) for look in self._found.looks], float)
-        names, spread = self._responses.names, x.std(0)
-        return Pictured(names, self._factors, len(self._factors), x.mean(0), spread, spread, self._responses.y, looks)
+        spread, raw = x.std(0), self._read(None).y
+        return Pictured(self._names, self._factors, len(self._factors), x.mean(0), spread, spread, raw, looks)
 
     @property
     def plot(self) -> DeepPlots:
         """plot.reconstructions, traversal, manifold, latent, loss."""
         return DeepPlots(self)
+
+    def save(self, path: str | Path, *, include_data: bool = False) -> Path:
+        """Write a .latent file (a zip of JSON and arrays, no pickle); the data only if asked for."""
+        from jaxlatent.storage import save
+
+        return save(self, Path(path), include_data=include_data)
 
 
 def _optimizer(engine: Any) -> Any:

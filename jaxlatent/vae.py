@@ -142,7 +142,11 @@ class VAE:
                 "covariance='full' takes complete rows, and these data have missing cells: use covariance='low_rank',"
                 " or missing='listwise'."
             )
-        return columns, codes, deep_model(columns, codes, self.sizes, self._form(), self._latent())
+        return columns, codes, self.model_of(columns, codes)
+
+    def model_of(self, columns: Columns, codes: np.ndarray) -> LatentVariableModel:
+        """The model of these columns, with starting values from coded rows."""
+        return deep_model(columns, codes, self.sizes, self._form(), self._latent())
 
     def _form(self) -> DecoderForm:
         if self.decoder is None:

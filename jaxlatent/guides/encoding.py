@@ -19,6 +19,7 @@ from jaxlatent.numerics.log_probability import NEVER
 from jaxlatent.numerics.types import Array
 
 Items = tuple[int, ...]
+FARTHEST = 8.0  # standard deviations: a network sees values that lie farther out as if they lay there
 LINEAR = (Normal, NormalItem, DecodedNormal, JointNormal, StudentT, Binomial)  # others are counts or times
 _STATIC = ("sizes", "logarithmic", "n_groups", "n_covariates")
 
@@ -66,7 +67,7 @@ class Encoding:
         columns, there = _columns(self, arrays), arrays.observed
         n = columns.shape[-1]
         seen = jnp.concatenate([_repeated(there[:, _at(items)], max(k - 1, 1)) for k, items in self.sizes], -1)
-        standard = (columns - self.center[:n]) * (1 / self.scale[:n])
+        standard = jnp.clip((columns - self.center[:n]) * (1 / self.scale[:n]), -FARTHEST, FARTHEST)
         parts = [jnp.where(seen, standard, 0), 1 - there.astype(jnp.float32)]
         if self.n_covariates and arrays.covariates is not None:
             parts.append((arrays.covariates.astype(jnp.float32) - self.center[n:]) * (1 / self.scale[n:]))

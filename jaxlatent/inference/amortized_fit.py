@@ -205,7 +205,8 @@ def about(
         "model": {"items": list(table.observed), "factors": list(table.factors), "measurement": repr(model.measurement),
                   "latent": repr(model.latent), "pattern": shape},
         "data": data,
-        "settings": {**{f: getattr(settings, f) for f in ("particles", "estimator", "batch_size", "max_epochs")},
+        "settings": {**{f: getattr(settings, f) for f in ("particles", "estimator", "batch_size", "max_epochs",
+                     "beta", "free_bits")},
                      "guide": described(guide_of(settings.guide or Amortized())),
                      "optimizer": settings.optimizer is not None, "key": key},
     }  # fmt: skip

@@ -98,7 +98,11 @@ class Programs:
         def model(arrays: Arrays, persons: jax.Array, size: int) -> None:
             person_sites(self.model, parameter_sites(self.sites, jnp.float32), arrays, persons, size)
 
-        bound = ImportanceWeightedELBO(self.settings.particles or 1, cast(Estimator, self.settings.estimator))
+        settings = self.settings
+        bound = ImportanceWeightedELBO(
+            settings.particles or 1, cast(Estimator, settings.estimator), beta=settings.beta,
+            free_bits=settings.free_bits,
+        )  # fmt: skip
         given = guide_function(guide, self.sites)
         own, n = in_precision(arrays, jnp.float32), self.n_persons
         return bound.loss(key, self.constrained(params), model, given, own, rows, n) / n
@@ -134,7 +138,7 @@ def programs_for(model: LatentVariableModel, settings: AmortizedVI, priors: Prio
     optimizer = None if settings.optimizer is None else id(settings.optimizer)
     key = (
         model.measurement, model.latent, pattern, signs, settings.particles, settings.estimator, optimizer, priors,
-        settings.guide, n_persons,
+        settings.guide, n_persons, settings.beta, settings.free_bits,
     )  # fmt: skip
     if key not in _kept:
         bijections = tuple(bijection_under(block, layout, priors.cells)[1] for block in blocks)

@@ -39,11 +39,11 @@ class Exact(Protocol):
 
 @dataclass(frozen=True)
 class FactorForm:
-    """Normal columns, linear in normal x: y ~ N(d, L L' + V)."""
+    """Normal columns, linear in normal x: y ~ N(d, L L' + V), residual factors beside loadings where there are any."""
 
     def log_marginal(self, model: LatentVariableModel, params: Any, data: Arrays) -> jax.Array:
         mean, loadings, variance = _parts(params)
-        return factor_log_prob(data.y, data.observed, mean, loadings, variance, params["factor_cov"][0])
+        return factor_log_prob(data.y, data.observed, mean, loadings, variance, jnp.eye(loadings.shape[1]))
 
     def posteriors(self, model: LatentVariableModel, params: Any, data: Arrays) -> PersonPosterior:
         """Thomson's scores and the covariance (I + L' V^-1 L)^-1 of the observed columns."""
@@ -54,8 +54,8 @@ class FactorForm:
         cov = np.linalg.inv(np.eye(loadings.shape[1]) + gram)
         away = np.where(seen, np.asarray(data.y) - mean, 0)
         scores = np.einsum("nde,ne->nd", cov, away @ per_column)
-        value = np.asarray(self.log_marginal(model, params, data))
-        return _exact(value, scores, cov)
+        value, d = np.asarray(self.log_marginal(model, params, data)), model.n_latent
+        return _exact(value, scores[:, :d], cov[:, :d, :d])
 
 
 @dataclass(frozen=True)
@@ -81,10 +81,13 @@ def exact_rule(model: LatentVariableModel, n_persons: int) -> Exact | None:
     """The exact integral of a model with linear decoder and normal x, None where there is none."""
     if model.measurement.decoder is not None or not isinstance(model.latent, StructuralNormal):
         return None
-    if all(isinstance(family, DecodedNormal) for family, _ in model.measurement.groups):
+    families = [family for family, _ in model.measurement.groups]
+    if len(families) == 1 and (isinstance(families[0], DecodedNormal) or getattr(families[0], "rank", None)):
         return FactorForm()
     n = NODES.get(model.n_latent)
-    if n is None or n**model.n_latent * n_persons * model.measurement.n_items > MOST_CELLS:
+    if not all(family.categorical for family in families) or n is None:  # nodes may miss what is narrow
+        return None
+    if n**model.n_latent * n_persons * model.measurement.n_items > MOST_CELLS:
         return None
     return Nodes(n)
 
@@ -130,8 +133,11 @@ def polished(rule: Exact, model: LatentVariableModel, start: np.ndarray, data: A
 
 
 def _parts(params: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Mean [p], loadings [p, D] and variances [p]."""
-    return params["intercepts"][0, :, 0], params["loadings"][0], params["dispersion"][0, :, 0] + FLOOR
+    """Mean [p], loadings [p, D] (with residual factors [p, D + rank]) and variances [p]."""
+    loadings = params["loadings"][0]
+    if "residual_factors" in params:
+        loadings = jnp.concatenate([loadings, params["residual_factors"][0]], -1)
+    return params["intercepts"][0, :, 0], loadings, params["dispersion"][0, :, 0] + FLOOR
 
 
 def _exact(value: np.ndarray, mean: np.ndarray, cov: np.ndarray) -> PersonPosterior:

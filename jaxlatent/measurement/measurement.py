@@ -26,7 +26,8 @@ class Measurement:
     one group and one person's x for all, [..., 1, item].
 
     decoder: a network of x in place of loadings, with weights params["decoder"]. Its outputs are those of the first
-    family's items, then of the second's, ...; an item of a family with k outputs takes k that follow one another.
+    family's items, then of the second's, ...; an item of a family with k outputs takes k that follow one another. Where
+    it takes fewer latent variables than there are, these are the first ones.
 
     Raises
     ------
@@ -94,13 +95,15 @@ class Measurement:
         self, params: Mapping[str, Any], x: jax.Array, group: jax.Array
     ) -> Iterator[tuple[Family, slice | np.ndarray, ItemParams, jax.Array]]:
         """Each family, where its items are, their parameters [person or 1, item, ...] and their predictor."""
-        linear = self.decoder is None
-        eta = linear_predictor(params["loadings"], x, group) if linear else self.decoder.apply(params["decoder"], x)
-        begin = 0
+        decoder, begin = self.decoder, 0
+        if decoder is None:
+            eta = linear_predictor(params["loadings"], x, group)
+        else:
+            eta = decoder.apply(params["decoder"], x[..., : decoder.n_in])
         for family, items in self.groups:
             at = slice(items.start, items.stop, items.step) if isinstance(items, range) else np.array(items)
             own = {name: value[:, at] for name, value in family.item_params(params).items()}
-            if linear:
+            if decoder is None:
                 mine = eta[..., at]
             else:
                 end = begin + len(items) * family.outputs
