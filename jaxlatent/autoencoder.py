@@ -108,7 +108,8 @@ class AutoEncoderFit:
 
     def __init__(
         self, spec: AutoEncoder, networks: Networks, found: Reconstruction, responses: Responses | None,
-        names: tuple[str, ...], n_persons: int, center: np.ndarray, scale: float, notes: tuple[str, ...], elapsed: float,
+        names: tuple[str, ...], n_persons: int, center: np.ndarray, scale: float, notes: tuple[str, ...],
+        elapsed: float,
     ) -> None:  # fmt: skip
         self.spec, self.elapsed, self.notes = spec, elapsed, notes
         self._networks, self._found, self._responses = networks, found, responses
@@ -128,7 +129,7 @@ class AutoEncoderFit:
     @property
     def message(self) -> str:
         """How training ended, in a sentence."""
-        return MESSAGES[1 if self.converged else 2]
+        return MESSAGES[1] if self.converged else "Training was interrupted, or reached its limit, before it converged."
 
     @property
     def n_iterations(self) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -79,7 +78,7 @@ class FactorTransformer:
         return Tags("transformer", TargetTags(required=False), TransformerTags(), input_tags=InputTags(allow_nan=True))
 
     def __sklearn_clone__(self) -> FactorTransformer:
-        return FactorTransformer(copy.copy(self.model), self.engine)
+        return FactorTransformer(self.model, self.engine)  # faces don't change when they are fitted
 
     def _fitted(self) -> Any:
         if not hasattr(self, "fit_"):

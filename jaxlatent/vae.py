@@ -27,19 +27,19 @@ from jaxlatent.vae_fit import DeepFit
 if TYPE_CHECKING:
     from jaxlatent.bound import BoundModel
 
-MOST_FULL = 12  # latent variables up to which a guide's covariance matrix is full
+MOST_FULL = {"linear": 12, "network": 3}  # latent variables up to which a guide's covariance matrix is full
 
 
 class VAE:
-    """A deep latent factor model (variational autoencoder): p(y) = integral of p(y | x) p(x), p(y | x) by a network.
+    """A deep latent factor model (variational autoencoder): p(y) = integral of p(y | x) p(x) dx, p(y | x) a network.
 
-    latent_size: latent variables x, or a sequence of sizes of layers, the lowest first. likelihood: of the columns given
-    x, "bernoulli", "normal", "binomial", "categorical", "counts", "student_t", an item type of IRT with free slopes
-    ("2pl", "graded", "negative_binomial", ...), a measurement.Family of your own, or a dict column -> one of these.
+    latent_size: latent variables x, or a sequence of sizes of layers, the lowest first. likelihood: of the columns
+    given x, "bernoulli", "normal", "binomial", "categorical", "counts", "student_t", an item type of IRT with free
+    slopes ("2pl", "graded", "negative_binomial", ...), a measurement.Family of your own, or a dict column -> one.
     hidden: widths of the layers of encoder and decoder. decoder: None (a network), "linear" (loadings: factor analysis
-    or an item response model), or an object with init(key, x) and apply(variables, x), such as a Flax module, that gives
-    a number for each column (as many as its likelihood takes) at x [row, latent]. encoder: such an object that gives any
-    features of rows of coded columns, 0 where missing; a layer of our own makes q(x | y) of them.
+    or an item response model), or an object with init(key, x) and apply(variables, x), such as a Flax module, that
+    gives a number for each column (as many as its likelihood takes) at x [row, latent]. encoder: such an object that
+    gives any features of rows of coded columns, 0 where missing; a layer of our own makes q(x | y) of them.
     covariance: of normal columns given x, constant "diagonal", "low_rank" or "full" (complete rows), or "network", a
     diagonal that depends on x. Variances are at least 1e-4 of the column's. latent: jl.latent.Normal() by default,
     Flow(...) or Mixture(k).
@@ -159,7 +159,8 @@ class VAE:
         return None if isinstance(self.latent, Normal) else self.latent
 
     def _guide(self) -> Amortized:
-        family = "full" if sum(self.sizes) <= MOST_FULL else "diagonal"
+        most = MOST_FULL["linear" if isinstance(self.decoder, str) else "network"]
+        family = "full" if sum(self.sizes) <= most else "diagonal"
         return Amortized(self.hidden, family, network=self.encoder)
 
 

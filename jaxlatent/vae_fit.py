@@ -90,7 +90,9 @@ class DeepFit:
         """(value, standard_error, n_samples) of the log-likelihood by draws from the guide."""
         return deep_log_likelihood_estimate(self._fitted)
 
-    def log_likelihoods(self, data: Any = None, *, n_samples: int = LIKELIHOOD_DRAWS, key: int | None = None) -> pd.Series:
+    def log_likelihoods(
+        self, data: Any = None, *, n_samples: int = LIKELIHOOD_DRAWS, key: int | None = None
+    ) -> pd.Series:
         """log p(y) of every person, fitted or new, by n_samples draws of x from the guide."""
         import pandas as pd
 
@@ -101,12 +103,16 @@ class DeepFit:
     def active_units(self) -> pd.DataFrame:
         """Of every latent variable the variance over persons of its posterior mean, and whether it is above 0.01.
 
-        Source: Burda, Grosse and Salakhutdinov (2016).
+        nats: what a person's values say about it on average, the divergence of N(posterior mean, posterior variance)
+        from N(0, 1). Source: Burda, Grosse and Salakhutdinov (2016).
         """
         import pandas as pd
 
-        spread = self._posterior(None)[0].mean.var(0)
-        return pd.DataFrame({"variance": spread, "active": spread > ACTIVE}, list(self._fitted.factors))
+        found = self._posterior(None)[0]
+        spread, own = found.mean.var(0), np.maximum(np.diagonal(found.cov, axis1=-2, axis2=-1), 1e-12)
+        nats = np.asarray((own + found.mean**2 - 1 - np.log(own)) / 2).mean(0)
+        columns = {"variance": spread, "nats": nats, "active": spread > ACTIVE}
+        return pd.DataFrame(columns, list(self._fitted.factors))
 
     # ---- persons ----------------------------------------------------------------------------------------------
 
@@ -215,7 +221,8 @@ class DeepFit:
         looks = np.array([(look.epoch, look.loss, -look.held) for look in f.trained.looks], float).reshape(-1, 3)
         lowest = len(f.factors) if decoder is None else decoder.n_in
         raw = None if f.responses is None else f.responses.y
-        return Pictured(f.observed, f.factors, lowest, *f.cache["moments"], usage, raw, looks)
+        center, spread = f.cache["moments"]
+        return Pictured(f.observed, f.factors, lowest, center, spread, usage, raw, looks)
 
     def save(self, path: str | Path, *, include_data: bool = False) -> Path:
         """Write a .latent file (a zip of JSON and arrays, no pickle); the data only if asked for."""

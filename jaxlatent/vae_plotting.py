@@ -59,8 +59,10 @@ class DeepPlots:
         both = np.stack([rows, self._decode(self._fit.scores(frame).to_numpy())])
         found = picture_shape(rows.shape[1], shape)
         if found is None:
-            return profile_grid(np.swapaxes(both, 0, 1), self._fit.pictured().observed, row_names=[str(i) for i in index],
-                                legend=("observed", "reconstructed"), path=path)  # fmt: skip
+            return profile_grid(
+                np.swapaxes(both, 0, 1), self._fit.pictured().observed, row_names=[str(i) for i in index],
+                legend=("observed", "reconstructed"), path=path,
+            )  # fmt: skip
         return picture_grid(both, found, limits=self._limits(rows), row_names=("observed", "model"), path=path)
 
     def traversal(

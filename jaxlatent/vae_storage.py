@@ -31,11 +31,10 @@ from jaxlatent.measurement.neural_normal import DecodedNormal, JointNormal, Stud
 from jaxlatent.vae import VAE
 from jaxlatent.vae_fit import DeepFit
 
-FAMILIES: dict[str, type] = {
-    kind.__name__: kind
-    for kind in (Binomial, Categorical, DecodedNormal, JointNormal, StudentT,
-                 *(type(each.family_for(n)) for each in ITEM_TYPES.values() for n in (2, 3)))
-}  # fmt: skip
+OWN: tuple[type[Family], ...] = (Binomial, Categorical, DecodedNormal, JointNormal, StudentT)
+FAMILIES: dict[str, type[Family]] = {kind.__name__: kind for kind in OWN} | {
+    type(family).__name__: type(family) for kind in ITEM_TYPES.values() for family in map(kind.family_for, (2, 3))
+}
 
 
 def deep_arrays_of(fit: DeepFit, include_data: bool) -> dict[str, Any]:

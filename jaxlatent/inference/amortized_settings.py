@@ -76,7 +76,8 @@ class AmortizedVI:
     def resolve(self, n_persons: int) -> AmortizedVI:
         """The same engine with nothing left at None but the guide and the optimizer."""
         batch = self.batch_size or int(np.clip(2 ** round(np.log2(max(n_persons / STEPS, 1))), SMALLEST, LARGEST))
+        estimator = self.estimator or ("elbo" if self.free_bits else "dreg")
         return replace(
-            self, particles=self.particles or SAMPLES, estimator=self.estimator or ("elbo" if self.free_bits else "dreg"),
+            self, particles=self.particles or SAMPLES, estimator=estimator,
             batch_size=min(batch, n_persons), max_epochs=self.max_epochs or EPOCHS,
         )  # fmt: skip

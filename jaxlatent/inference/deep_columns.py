@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,7 @@ class Columns:
                 check_range(name, column, *range_of(family))
                 continue
             there = f"one of {', '.join(f'{v:g}' for v in values[:12])}{', ...' if len(values) > 12 else ''}"
-            check_range(name, column, lambda v, values=values: np.isin(v, values), there)
+            check_range(name, column, partial(np.isin, test_elements=values), there)
             out[:, j] = np.where(np.isnan(column), np.nan, np.searchsorted(values, column))
         return out
 

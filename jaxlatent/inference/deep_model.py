@@ -101,11 +101,15 @@ def deep_layout(columns: Columns, codes: np.ndarray, d: int, *, linear: bool) ->
             for c, value in enumerate(own):
                 free("loadings", j, c, float(value))
     shared: dict[tuple[Family, str], int] = {}
+    rank = max((getattr(family, "rank", None) or 0 for family in columns.families), default=0)
+    further = starting_loadings(columns, codes, d + rank)[:, d:]
     for j, (family, each) in enumerate(zip(columns.families, rows, strict=True)):
         starts = family.start(max(columns.n_categories[j], 2), margins[j])
         position = [k for k, other in enumerate(columns.families) if other == family].index(j)
         for row in each:
             values = np.ravel(starts.get(row.matrix, np.zeros(len(row.cells))))
+            if row.matrix == "residual_factors" and getattr(family, "rank", None) is not None:
+                values = further[j]  # at 0 they would stay there
             if row.shared and (family, row.matrix) in shared:
                 index[row.matrix][0, j] = index[row.matrix][0, shared[family, row.matrix]]
                 continue

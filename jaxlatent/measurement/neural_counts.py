@@ -1,7 +1,8 @@
-"""Items of decoders whose values are whole numbers: successes out of a known number of trials, and unordered categories."""
+"""Items of decoders whose values are whole numbers: successes out of known numbers of trials, unordered categories."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -35,7 +36,7 @@ class Binomial(Family):
     def start(self, n_categories: int, observed: np.ndarray) -> dict[str, np.ndarray]:
         return {"intercepts": logit(observed[:1] / self.trials)}
 
-    def item_params(self, params: ItemParams) -> ItemParams:
+    def item_params(self, params: Mapping[str, jax.Array]) -> ItemParams:
         return rows_of(self.item_parameters(0), params)
 
     def log_prob(self, eta: jax.Array, params: ItemParams, y: jax.Array) -> jax.Array:
@@ -72,7 +73,7 @@ class Categorical(Family):
     def start(self, n_categories: int, observed: np.ndarray) -> dict[str, np.ndarray]:
         return {"intercepts": log_odds(observed)}
 
-    def item_params(self, params: ItemParams) -> ItemParams:
+    def item_params(self, params: Mapping[str, jax.Array]) -> ItemParams:
         return rows_of(self.item_parameters(0), params)
 
     def n_categories(self, params: ItemParams) -> int:

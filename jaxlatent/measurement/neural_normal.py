@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -40,7 +41,7 @@ class DecodedNormal(Family):
     def start(self, n_categories: int, observed: np.ndarray) -> dict[str, np.ndarray]:
         return {"intercepts": observed[:1].astype(float), "dispersion": np.maximum(observed[1:] / 2, 0.01)}
 
-    def item_params(self, params: ItemParams) -> ItemParams:
+    def item_params(self, params: Mapping[str, jax.Array]) -> ItemParams:
         return rows_of(self.item_parameters(0), params)
 
     def log_prob(self, eta: jax.Array, params: ItemParams, y: jax.Array) -> jax.Array:
@@ -86,7 +87,7 @@ class StudentT(Family):
         half = np.maximum(observed[1:] / 2, 0.01)
         return {"intercepts": observed[:1].astype(float), "dispersion": half, "degrees": np.array([5.0])}
 
-    def item_params(self, params: ItemParams) -> ItemParams:
+    def item_params(self, params: Mapping[str, jax.Array]) -> ItemParams:
         return rows_of(self.item_parameters(0), params)
 
     def log_prob(self, eta: jax.Array, params: ItemParams, y: jax.Array) -> jax.Array:
@@ -141,7 +142,7 @@ class JointNormal(Family):
         half = np.maximum(observed[1:] / 2, 0.01)
         return {"intercepts": observed[:1].astype(float), "dispersion": half, "residual_factors": np.zeros(self.width)}
 
-    def item_params(self, params: ItemParams) -> ItemParams:
+    def item_params(self, params: Mapping[str, jax.Array]) -> ItemParams:
         return rows_of(self.item_parameters(0), params)
 
     def log_prob(self, eta: jax.Array, params: ItemParams, y: jax.Array) -> jax.Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -130,8 +130,9 @@ def latent_map(
             raise ValueError(f"Expected one value of color for each of {len(x)} persons; got {len(given)}.")
         labels = sorted(set(given.tolist()), key=lambda v: (str(type(v)), v))
         if len(labels) <= 12:
-            own = list(style.CYCLE) if len(labels) <= len(style.CYCLE) else [colormaps["tab20"](2 * k % 20 + 2 * k // 20)
-                                                                            for k in range(len(labels))]  # fmt: skip
+            own: list[Any] = list(style.CYCLE)
+            if len(labels) > len(own):
+                own = [colormaps["tab10" if len(labels) <= 10 else "tab20"](k) for k in range(len(labels))]
             for label, colour in zip(labels, own, strict=False):
                 at = x[given == label]
                 ax.scatter(at[:, 0], at[:, 1], s=11, color=colour, alpha=0.75, linewidths=0, label=str(label))
