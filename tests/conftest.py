@@ -1,4 +1,9 @@
-"""The folder of reference answers, a rule (where it is there, no parity test may be skipped), and room to compile."""
+"""The folder of reference answers, a rule (where it is there, no parity test may be skipped), and how to compile.
+
+Tests spend most of their time compiling: the compiler optimises little here. Examples, the programs of the pages and
+whatever else runs in a process of its own are compiled as for users; so is everything if XLA_FLAGS is set (to nothing,
+say).
+"""
 
 from __future__ import annotations
 
@@ -9,6 +14,16 @@ from pathlib import Path
 
 import jax
 import pytest
+
+QUICK = " ".join((
+    "--xla_backend_optimization_level=0",
+    "--xla_llvm_disable_expensive_passes=true",
+    "--xla_cpu_use_fusion_emitters=false",
+))  # fmt: skip
+if "XLA_FLAGS" not in os.environ:
+    os.environ["XLA_FLAGS"] = QUICK
+    jax.devices()  # reads them
+    del os.environ["XLA_FLAGS"]  # not for the processes that tests start
 
 ROOT = Path(__file__).resolve().parents[1]
 MAPS = 25_000  # memory maps from which compiled programs are dropped; Linux gives a process 65,530, then XLA aborts
@@ -70,3 +85,8 @@ def pytest_runtest_teardown(item):
     if next(_tests_run) % 10 == 0 and _n_maps() > MAPS:
         jax.clear_caches()
         gc.collect()
+
+
+def pytest_collection_modifyitems(items):
+    """The scripts first: the longest of them takes minutes, and nothing should wait for it at the end."""
+    items.sort(key=lambda item: item.path.name != "test_examples.py")

@@ -32,6 +32,7 @@ from jaxlatent.models.slots import (
     slots_of,
     table_and_scores,
 )
+from jaxlatent.numerics.program import jit
 from jaxlatent.numerics.sobol import normal_sobol
 from jaxlatent.numerics.types import Array
 from jaxlatent.results.item_scores import posterior_moments
@@ -59,7 +60,7 @@ class FamilyTables(NamedTuple):
     by_slot: Array
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2))
+@partial(jit, static_argnums=(0, 1, 2))
 def _family_tables(
     measurement: Measurement, categories: tuple[int, ...], slopes: bool, slots: Slots, layout: Layout,
     free: jax.Array, g: jax.Array, x: jax.Array,
@@ -80,7 +81,7 @@ def _family_tables(
     return out
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(jit, static_argnums=0)
 def _derivatives(measurement: Measurement, slots: Slots, layout: Layout, free: jax.Array) -> tuple[Any, jax.Array]:
     """Derivatives of item slots [group, item, slot, free] by family, and of the prior [group, feature, free]."""
     prior = jax.jacfwd(lambda f: prior_vector(layout.unpack(f)))(free)

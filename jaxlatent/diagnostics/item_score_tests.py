@@ -26,6 +26,7 @@ from jaxlatent.inference.marginal_fit import (
 from jaxlatent.models.louis import information
 from jaxlatent.models.marginal import evaluate
 from jaxlatent.models.points import Form, Problem
+from jaxlatent.numerics.program import jit
 from jaxlatent.results.item_tables import row_name
 from jaxlatent.spec.layout import Layout
 from jaxlatent.spec.restrictions_matrix import null_space
@@ -50,7 +51,7 @@ class Candidate:
     cell: tuple[int, ...]
 
 
-@partial(jax.jit, static_argnums=(0, 1))
+@partial(jit, static_argnums=(0, 1))
 def _derivatives(
     form: Form, observed: bool, problem: Problem, free: jax.Array, modes: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:

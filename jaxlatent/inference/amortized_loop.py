@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxlatent.data.arrays import Arrays
+from jaxlatent.numerics.program import jit
 
 CLIP = 10.0  # global norm of the gradient of the mean bound per person beyond which it is shortened
 DECAY = 0.99  # of Adam's second moments: a window of a hundred steps, short against a fit
@@ -71,7 +72,7 @@ class Trainer:
         """The best look again, with a fresh optimiser at a quarter of the rate."""
         return state._replace(params=state.best, optimizer=self.optimizer.init(state.best), factor=state.factor / 4)
 
-    @partial(jax.jit, static_argnums=0)
+    @partial(jit, static_argnums=0)
     def stretch(
         self, constants: Any, state: TrainState, data: Arrays, rows: jax.Array, rates: jax.Array
     ) -> tuple[TrainState, jax.Array]:
@@ -83,7 +84,7 @@ class Trainer:
 
         return jax.lax.scan(one, state, (rows, rates))
 
-    @partial(jax.jit, static_argnums=0)
+    @partial(jit, static_argnums=0)
     def streamed(
         self, constants: Any, state: TrainState, batches: Arrays, rows: jax.Array, rates: jax.Array
     ) -> tuple[TrainState, jax.Array]:

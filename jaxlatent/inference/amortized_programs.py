@@ -30,6 +30,7 @@ from jaxlatent.models.blocks import parameter_blocks
 from jaxlatent.models.default_priors import bijection_under
 from jaxlatent.models.latent_variable_model import LatentVariableModel
 from jaxlatent.models.numpyro_model import Sites, parameter_sites, person_sites
+from jaxlatent.numerics.program import jit
 
 HELD_DRAWS = 50  # of each person held out, at a look
 KEPT = 16  # forms whose programs are kept
@@ -71,7 +72,7 @@ class Programs:
             out[name] = bijection.forward(params[name])
         return out
 
-    @partial(jax.jit, static_argnums=0)
+    @partial(jit, static_argnums=0)
     def free(self, params: SiteParams) -> jax.Array:
         """The free vector [n_free]."""
         values = self.constrained(params)
@@ -85,7 +86,7 @@ class Programs:
         own = {f"{block.name}_free" for block in self.sites.blocks} | {"guide"}
         return {name: value for name, value in params.items() if name not in own}
 
-    @partial(jax.jit, static_argnums=0)
+    @partial(jit, static_argnums=0)
     def start(self, guide: BoundGuide, free: SiteParams, key: jax.Array) -> tuple[TrainState, jax.Array]:
         """The state before the first step, and a key for watching."""
         ours, networks, theirs, watching = jax.random.split(key, 4)
@@ -107,7 +108,7 @@ class Programs:
         own, n = in_precision(arrays, jnp.float32), self.n_persons
         return bound.loss(key, self.constrained(params), model, given, own, rows, n) / n
 
-    @partial(jax.jit, static_argnums=0)
+    @partial(jit, static_argnums=0)
     def watch(
         self, guide: BoundGuide, params: SiteParams, arrays: Arrays, rows: jax.Array, key: jax.Array
     ) -> jax.Array:

@@ -20,13 +20,14 @@ from jaxlatent.inference.marginal_fit import ItemData, ItemFitted, problem_of
 from jaxlatent.models.latent_prior import moments
 from jaxlatent.models.marginal import person_scores
 from jaxlatent.models.points import Form, Problem
+from jaxlatent.numerics.program import jit
 
 PATTERNS = 20_000
 SIMULATED = 20_000  # persons at least
 STEPS = 12
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(jit, static_argnums=0)
 def _scores(form: Form, problem: Problem, free: jax.Array, modes: jax.Array) -> tuple[Any, Any]:
     return person_scores(form, problem, free, modes, STEPS)
 

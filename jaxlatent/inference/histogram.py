@@ -24,6 +24,7 @@ from jaxlatent.integration.histogram import EmpiricalHistogram
 from jaxlatent.latent.histogram import Histogram
 from jaxlatent.models.marginal import point_counts
 from jaxlatent.models.points import Form, Problem
+from jaxlatent.numerics.program import jit
 from jaxlatent.spec.item_table import ItemTable
 
 GAIN, CYCLES = 1e-2, 500
@@ -85,7 +86,7 @@ def standardised(z: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return w / w.sum()
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(jit, static_argnums=0)
 def _counts(form: Form, problem: Problem, free: jax.Array, modes: jax.Array) -> jax.Array:
     return point_counts(form, problem, free, modes)
 

@@ -19,6 +19,7 @@ import numpy as np
 from jaxlatent.data.arrays import Arrays
 from jaxlatent.models.latent_variable_model import LatentVariableModel
 from jaxlatent.numerics.pareto import POOR, pareto_shape
+from jaxlatent.numerics.program import jit
 
 DRAWS_AT_ONCE = 200_000  # persons x draws of a chunk
 
@@ -102,7 +103,7 @@ def rows_of(arrays: Arrays, n_draws: int, most: int = DRAWS_AT_ONCE, *, known: b
     return Rows(jax.tree.map(split, arrays), (order if known else order * 0 - 1).reshape(count, size).astype(np.int32))
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(jit, static_argnums=0)
 def _posteriors(
     n_draws: int, proposal: Proposal, model: LatentVariableModel, params: Params, guide: Any, rows: Rows, key: jax.Array
 ) -> PersonPosterior:
@@ -126,7 +127,7 @@ def person_posteriors(
     return PersonPosterior(*(np.asarray(a).reshape(-1, *a.shape[2:])[:n] for a in found))
 
 
-@partial(jax.jit, static_argnums=(0, 1))
+@partial(jit, static_argnums=(0, 1))
 def _resampled(
     n_draws: int, n: int, proposal: Proposal, model: LatentVariableModel, params: Params, guide: Any, rows: Rows,
     key: jax.Array,
@@ -165,7 +166,7 @@ def poorly_approximated(found: PersonPosterior, there: np.ndarray) -> int:
     return int((np.asarray(found.shape)[there] > POOR).sum())
 
 
-@partial(jax.jit, static_argnums=(0, 1))
+@partial(jit, static_argnums=(0, 1))
 def _curvature(
     n_draws: int, second: bool, proposal: Proposal, model: LatentVariableModel, networks: Params, free: jax.Array,
     guide: Any, rows: Rows, weight: jax.Array, key: jax.Array,

@@ -24,11 +24,12 @@ from jaxlatent.inference.priors import Priors
 from jaxlatent.inference.settings import MarginalML
 from jaxlatent.measurement.measurement import Measurement
 from jaxlatent.numerics.linalg import spd_inverse
+from jaxlatent.numerics.program import jit
 from jaxlatent.spec.item_table import ItemTable, item_layout
 from jaxlatent.spec.two_tier import reduction_of
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(jit, static_argnums=0)
 def _run_all(engine: Marginal, problem: MarginalProblem, y: jax.Array, seen: jax.Array, start: jax.Array) -> Estimate:
     """One data set after the other: y, seen [data set, chunk, person, item], start [data set, reduced]."""
 

@@ -16,6 +16,7 @@ from jaxlatent.models.louis import information
 from jaxlatent.models.marginal import evaluate, person_scores
 from jaxlatent.models.points import Form, Problem
 from jaxlatent.numerics.newton import RUNNING
+from jaxlatent.numerics.program import jit
 from jaxlatent.numerics.scoring import First, Options, ScoringState, scoring_init, scoring_step
 from jaxlatent.numerics.types import Array
 
@@ -91,7 +92,7 @@ class Marginal:
         return Estimate(free, vcov, -state.value - prior, state.code, state.steps, statistics)
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(jit, static_argnums=0)
 def run_marginal(engine: Marginal, problem: MarginalProblem) -> tuple[Estimate, jax.Array]:
     """Steps until done in one compiled loop: the estimate, and the modes [chunk, person, factor]."""
     state = jax.lax.while_loop(
@@ -100,25 +101,25 @@ def run_marginal(engine: Marginal, problem: MarginalProblem) -> tuple[Estimate, 
     return engine.finish(problem, state), state.aux
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(jit, static_argnums=0)
 def start_steps(engine: Marginal, problem: MarginalProblem) -> ScoringState:
     """The state before the first step, for a loop of the caller's own."""
     return engine.init(problem)
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(jit, static_argnums=0)
 def one_step(engine: Marginal, problem: MarginalProblem, state: ScoringState) -> ScoringState:
     """One step, for a loop of the caller's own."""
     return engine.step(problem, state)
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(jit, static_argnums=0)
 def finish_steps(engine: Marginal, problem: MarginalProblem, state: ScoringState) -> Estimate:
     """What the engine returns of a state."""
     return engine.finish(problem, state)
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(jit, static_argnums=0)
 def scores_of_persons(form: Form, problem: Problem, free: jax.Array, modes: jax.Array) -> tuple[Any, Any]:
     """log p(y_i) [chunk, person] and S_i [chunk, person, free]."""
     return person_scores(form, problem, free, modes, 2)

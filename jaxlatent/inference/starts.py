@@ -16,6 +16,7 @@ import numpy as np
 from jaxlatent.inference.estimate import Estimate
 from jaxlatent.inference.marginal_engine import Marginal, MarginalProblem, run_marginal
 from jaxlatent.numerics.newton import CONVERGED
+from jaxlatent.numerics.program import jit
 from jaxlatent.spec.layout import Layout
 
 SPREAD = {
@@ -25,13 +26,13 @@ SPREAD = {
 SAME = 1e-3  # log-likelihoods that differ by less are those of one maximum
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(jit, static_argnums=0)
 def _moved(engine: Marginal, problem: MarginalProblem, directions: jax.Array) -> jax.Array:
     x = jnp.asarray(problem.start)
     return jax.lax.map(lambda d: x + engine.feasible(problem, x, problem.basis.T @ d), directions)
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(jit, static_argnums=0)
 def _run_each(engine: Marginal, problem: MarginalProblem, starts: jax.Array) -> Estimate:
     """One start after the other in one program: under vmap every step would compute what only some need."""
     return jax.lax.map(lambda x: run_marginal(engine, problem._replace(start=x))[0], starts)

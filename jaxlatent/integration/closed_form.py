@@ -14,6 +14,7 @@ from jaxlatent.data.arrays import Arrays
 from jaxlatent.integration.rule import Integration, Params
 from jaxlatent.measurement.normal import factorises
 from jaxlatent.numerics.normal_density import dense_log_prob, factor_log_prob
+from jaxlatent.numerics.program import jit
 from jaxlatent.spec.layout import Layout
 
 
@@ -50,7 +51,7 @@ class ClosedForm(Integration):
         return _log_marginal(self.by_factors, moments, data.y, data.observed, data.group)
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(jit, static_argnums=0)
 def _log_marginal(by_factors: bool, moments: tuple, y: jax.Array, observed: jax.Array, group: jax.Array) -> jax.Array:
     """Densities of all rows by the moments [group, ...] of their group, one group after the other."""
     density = factor_log_prob if by_factors else dense_log_prob

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxlatent.models.slots import FamilySlots, flat, log_prob_of, units
+from jaxlatent.models.slots import FamilySlots, flat, log_prob_of, stacked, units
 
 
 def slot_hessian(
@@ -21,9 +21,7 @@ def slot_hessian(
         each = jnp.where(seen, log_prob_of(family, (xs * values.loadings).sum(-1), wide, y), 0)
         return (each * weight[..., None]).sum()
 
-    directions = jax.tree.map(lambda *a: jnp.stack(a), *units(here))
-
     def column(direction: FamilySlots) -> jax.Array:
         return flat(jax.jvp(jax.grad(total), (here,), (direction,))[1])
 
-    return jnp.moveaxis(lax.map(column, directions), 0, -1)
+    return jnp.moveaxis(lax.map(column, stacked(units(here))), 0, -1)

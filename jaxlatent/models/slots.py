@@ -99,6 +99,11 @@ def units(here: FamilySlots) -> list[FamilySlots]:
     return out
 
 
+def stacked(directions: list[FamilySlots]) -> FamilySlots:
+    """Directions as one tree with a leading axis."""
+    return jax.tree.map(lambda *a: jnp.stack(a), *directions)
+
+
 def point_scores(family: Family, xs: jax.Array, here: FamilySlots, y: jax.Array) -> jax.Array:
     """d log p(y | x) / d slot [person, point, item, slot].
 
@@ -111,17 +116,21 @@ def point_scores(family: Family, xs: jax.Array, here: FamilySlots, y: jax.Array)
     eta = jnp.broadcast_to(eta, jnp.broadcast_shapes(eta.shape, y.shape))
     slope = jax.jvp(lambda e: log_prob_of(family, e, wide, y), (eta,), (jnp.ones_like(eta),))[1]
     columns = [slope * xs[..., k] for k in range(n_loading)]
-    direct = [jax.jvp(lambda s: log_prob_of(family, eta, s, y), (wide,), (unit,))[1] for unit in units(wide)]
+    by_slot = jax.linearize(lambda s: log_prob_of(family, eta, s, y), wide)[1]
+    direct = jax.vmap(by_slot, out_axes=-1)(stacked(units(wide)))
     if family.reads_slope:
-        columns = [a + b for a, b in zip(columns, direct[:n_loading], strict=True)]
-    return jnp.stack([*columns, *direct[n_loading:]], -1)
+        columns = [column + direct[..., k] for k, column in enumerate(columns)]
+    return jnp.concatenate([jnp.stack(columns, -1), direct[..., n_loading:]], -1)
 
 
 def table_of(family: Family, eta: jax.Array, here: FamilySlots, n_categories: int) -> jax.Array:
     """log P(y = k | x) [point, item, category] for eta [point, item] and slots without a group axis."""
     own = jax.tree.map(lambda a: a[None], here).read(family)
-    each = [family.log_prob(eta, own, jnp.full((1, 1), k)) for k in range(n_categories)]
-    return jnp.stack([jnp.broadcast_to(one, eta.shape) for one in each], -1)
+
+    def category(k: jax.Array) -> jax.Array:
+        return jnp.broadcast_to(family.log_prob(eta, own, jnp.full((1, 1), k)), eta.shape)
+
+    return jax.vmap(category, out_axes=-1)(jnp.arange(n_categories))
 
 
 def table_and_scores(
@@ -135,8 +144,8 @@ def table_and_scores(
     def table(slots: FamilySlots) -> jax.Array:
         return table_of(family, (xs * slots.loadings).sum(-1), slots, n_categories)
 
-    columns = [jax.jvp(table, (here,), (unit,))[1] for unit in units(here)]
-    return table(here), jnp.stack(columns, -1)
+    value, derivative = jax.linearize(table, here)
+    return value, jax.vmap(derivative, out_axes=-1)(stacked(units(here)))
 
 
 def gathered(x: jax.Array, factor: Any) -> jax.Array:

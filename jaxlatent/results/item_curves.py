@@ -18,6 +18,7 @@ import numpy as np
 from jaxlatent.data.coding import Coding
 from jaxlatent.measurement.family import Family, ItemParams
 from jaxlatent.measurement.measurement import Measurement
+from jaxlatent.numerics.program import jit
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class ItemCurves:
     information: np.ndarray
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(jit, static_argnums=0)
 def _curves(family: Family, eta: jax.Array, own: ItemParams) -> tuple[jax.Array, jax.Array, jax.Array]:
     each = family.probabilities(eta, own) if family.categorical else jnp.zeros((*eta.shape, 0))
     return each, family.expected(eta, own), family.information(eta, own)

@@ -19,6 +19,7 @@ from jaxlatent.models.marginal import PersonMoments, person_moments
 from jaxlatent.models.persons import inputs_of, located, setting
 from jaxlatent.models.points import Form, Problem
 from jaxlatent.models.slots import eta_of, family_positions
+from jaxlatent.numerics.program import jit
 from jaxlatent.numerics.small_cholesky import backward, cells_of, cholesky_cells, forward
 from jaxlatent.numerics.types import Array
 
@@ -28,7 +29,7 @@ FLAT = 1e-6
 LIMIT = 12.0  # a maximum likelihood score beyond is infinite
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(jit, static_argnums=0)
 def _moments(form: Form, problem: Problem, free: jax.Array, modes: jax.Array) -> PersonMoments:
     return person_moments(form, problem, free, modes, 12)
 
@@ -50,7 +51,7 @@ def posterior_moments(fitted: ItemFitted, data: ItemRows) -> tuple[np.ndarray, n
     return value, mean, cov
 
 
-@partial(jax.jit, static_argnums=(0, 4))
+@partial(jit, static_argnums=(0, 4))
 def _modes(form: Form, problem: Problem, free: jax.Array, modes: jax.Array, kind: str) -> tuple[Array, Array]:
     """Maximum of log p(y | x) [+ log p(x)] [+ log|I(x)|/2] and minus its second derivatives there."""
     here = setting(replace(form, personal=False), problem, free, modes.dtype)

@@ -19,6 +19,7 @@ from jaxlatent.models.latent_prior import log_prior
 from jaxlatent.models.persons import inputs_of, located, setting
 from jaxlatent.models.points import Form, Problem
 from jaxlatent.models.slots import family_positions, log_prob_of
+from jaxlatent.numerics.program import jit
 from jaxlatent.results.item_scores import posterior_moments
 
 CANDIDATES = 256  # a person, at least; sixteen a draw
@@ -26,7 +27,7 @@ DEGREES = 5.0  # of the t distribution that proposes
 CELLS = 2_000_000  # persons x candidates x items of a chunk
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(jit, static_argnums=0)
 def _log_joint(form: Form, problem: Problem, free: jax.Array, x: jax.Array) -> jax.Array:
     """log p(y_i | x) + log p(x) [chunk, person, candidate] at x [chunk, person, candidate, D]."""
     here = setting(form, problem, free, x.dtype)
