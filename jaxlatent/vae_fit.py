@@ -186,6 +186,34 @@ class DeepFit:
             raise ValueError(f"Expected n to be a whole number from 1; got {n!r}.")
         return pd.DataFrame(self._fitted.sample(int(n), key)[1], columns=list(self._fitted.observed))
 
+    def generate(self, like: Any, n: int, key: int = 0) -> Any:
+        """E(y | x) of n new rows like the rows ``like``, those of one label say: x lies between two of them at random.
+
+        A frame for a frame, an array for an array. Raises ValueError for fewer than two rows.
+        """
+        import pandas as pd
+
+        x = np.asarray(self.transform(like), float)
+        if len(x) < 2:
+            raise ValueError(f"Expected at least 2 rows to be like; got {len(x)}.")
+        if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
+            raise ValueError(f"Expected n to be a whole number from 1; got {n!r}.")
+        rng = np.random.default_rng(key)
+        first, second = rng.integers(len(x), size=n), rng.integers(len(x), size=n)
+        made = self.decode(x[first] + rng.uniform(size=(n, 1)) * (x[second] - x[first]))
+        return made if isinstance(like, np.ndarray) else pd.DataFrame(made, columns=list(self._fitted.observed))
+
+    def interpolate(self, first: Any, second: Any, steps: int = 9) -> Any:
+        """E(y | x) at even steps from the posterior mean of one row to that of another (frames or arrays of a row)."""
+        import pandas as pd
+
+        ends = [np.asarray(self.transform(row), float) for row in (first, second)]
+        if any(len(end) != 1 for end in ends):
+            raise ValueError(f"Expected one row each, such as data.iloc[[0]]; got {len(ends[0])} and {len(ends[1])}.")
+        share = np.linspace(0, 1, steps)[:, None]
+        made = self.decode(ends[0] + share * (ends[1] - ends[0]))
+        return made if isinstance(first, np.ndarray) else pd.DataFrame(made, columns=list(self._fitted.observed))
+
     # ---- showing it -------------------------------------------------------------------------------------------
 
     def summary(self) -> Summary:

@@ -165,6 +165,20 @@ def test_draws_are_right_values_and_follow_the_key(screen):
     assert not drawn.equals(screen.simulate(200, key=2))
 
 
+def test_rows_like_others_and_between_two(screen, train):
+    label = np.array(train.attrs["label"][:600])
+    made = screen.generate(train[label == 0], 50)
+    own, other = train[label == 0].mean(), train[label == 1].mean()
+    nearer = ((made - own) ** 2).sum(axis=1) < ((made - other) ** 2).sum(axis=1)
+    assert made.shape == (50, 64) and nearer.mean() > 0.95
+    between = screen.interpolate(train.iloc[[0]], train.iloc[[1]], steps=5)
+    np.testing.assert_allclose(between.iloc[[0, 4]], screen.reconstruct(train.iloc[:2]), atol=1e-5)
+    with pytest.raises(ValueError, match="Expected one row each"):
+        screen.interpolate(train.iloc[:2], train.iloc[[1]])
+    with pytest.raises(ValueError, match="at least 2 rows"):
+        screen.generate(train.iloc[[0]], 5)
+
+
 def test_missing_cells_are_imputed_near_their_values(screen, digits):
     rows = digits.iloc[600:700].astype(float)
     holes = rows.mask(np.random.default_rng(1).random(rows.shape) < 0.2)
