@@ -154,15 +154,24 @@ class DeepFit:
 
     def decode(self, x: Any) -> Any:
         """E(y | x) at latent variables x [row, factor]: a frame for a frame, an array for an array."""
-        import pandas as pd
+        return self._framed(x, self._fitted.decode(self._points(x)))
 
+    def deviations(self, x: Any) -> Any:
+        """Standard deviations of y given x [row, factor], of normal columns (nan of others), as decode gives them."""
+        return self._framed(x, self._fitted.deviations(self._points(x)))
+
+    def _points(self, x: Any) -> np.ndarray:
+        """Latent variables as numbers [row, factor]."""
         values, d = np.asarray(x, float), len(self._fitted.factors)
         if values.ndim != 2 or values.shape[1] != d or not np.isfinite(values).all():
             raise ValueError(f"Expected finite latent variables [row, {d}]; got shape {values.shape} or other values.")
-        found = self._fitted.decode(values)
-        if isinstance(x, pd.DataFrame):
-            return pd.DataFrame(found, x.index, list(self._fitted.observed))
-        return found
+        return values
+
+    def _framed(self, x: Any, found: np.ndarray) -> Any:
+        """Columns of the data for rows of x."""
+        import pandas as pd
+
+        return pd.DataFrame(found, x.index, list(self._fitted.observed)) if isinstance(x, pd.DataFrame) else found
 
     def reconstruct(self, data: Any) -> Any:
         """E(y | x) at every person's posterior mean x: a frame for a frame, an array for an array."""

@@ -281,6 +281,17 @@ def test_columns_of_several_kinds(train):
 
 
 @pytest.mark.study
+def test_deviations_that_depend_on_x_are_recovered():
+    rng, grid = np.random.default_rng(1), np.linspace(-2, 2, 41)
+    x, slope, log_slope = rng.normal(size=3000), rng.uniform(0.7, 1.3, 10), rng.uniform(-0.4, 0.4, 10)
+    y = slope * x[:, None] + np.exp(-0.5 + log_slope * x[:, None]) * rng.normal(size=(3000, 10))
+    found = jl.VAE(1, "normal", hidden=(32,), covariance="network").fit(y)
+    sign = np.sign(np.corrcoef(found.scores()["F1"], x)[0, 1])
+    away = np.log(found.deviations(sign * grid[:, None])) - (-0.5 + log_slope * grid[:, None])
+    assert np.sqrt((away**2).mean()) < 0.1
+
+
+@pytest.mark.study
 def test_a_deep_model_is_a_numpyro_pair(train):
     from numpyro.infer import SVI
 

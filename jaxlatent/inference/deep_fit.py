@@ -106,6 +106,12 @@ class DeepFitted:
             given = fresh((self.model, single(self.params), np.asarray(x, np.float32)))
             return self.columns.decode(np.asarray(_expected(*given), float))
 
+    def deviations(self, x: np.ndarray) -> np.ndarray:
+        """Standard deviations of normal columns given x [..., column], in raw units; nan of other columns."""
+        with jax.enable_x64(True):
+            given = fresh((self.model, single(self.params), np.asarray(x, np.float32)))
+            return np.sqrt(np.asarray(_variance(*given), float)) * self.columns.scale
+
     def sample(self, n: int, key: int, x: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Draws of x [n, D] and of raw values [n, column]; or of raw values at these x."""
         with jax.enable_x64(True):
@@ -134,6 +140,11 @@ def _expected(model: LatentVariableModel, params: Any, x: jax.Array) -> jax.Arra
     flat = x.reshape(-1, x.shape[-1])
     found = model.measurement.expected(params, flat, jnp.zeros(len(flat), jnp.int32))
     return found.reshape(*x.shape[:-1], found.shape[-1])
+
+
+@jax.jit
+def _variance(model: LatentVariableModel, params: Any, x: jax.Array) -> jax.Array:
+    return model.measurement.variance(params, x, jnp.zeros(len(x), jnp.int32))
 
 
 @partial(jax.jit, static_argnums=0)

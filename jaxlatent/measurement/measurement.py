@@ -83,6 +83,14 @@ class Measurement:
         return self._together([(at, family.expected(eta, own)) for family, at, own, eta in
                                self._families(params, x, group)])  # fmt: skip
 
+    def variance(self, params: Mapping[str, Any], x: jax.Array, group: jax.Array) -> jax.Array:
+        """Var(y | x) [..., person, item] of items whose family has a variance, nan of others."""
+        parts = []
+        for family, at, own, eta in self._families(params, x, group):
+            given = getattr(family, "variance", None)
+            parts.append((at, jnp.full_like(family.expected(eta, own), jnp.nan) if given is None else given(eta, own)))
+        return self._together(parts)
+
     def _together(self, parts: list[tuple[slice | np.ndarray, jax.Array]]) -> jax.Array:
         """Items of all families in their places."""
         shape = (*parts[0][1].shape[:-1], self.n_items)

@@ -166,6 +166,10 @@ class JointNormal(Family):
         count = observed.sum(-1) * math.log(2 * math.pi)
         return -((e**2 * precision).sum(-1) - explained + log_det + count) / 2
 
+    def variance(self, eta: jax.Array, params: ItemParams) -> jax.Array:
+        """The diagonal of C [..., person, item]."""
+        return jnp.broadcast_to(jnp.diagonal(self.covariance(params)), eta.shape)
+
     def covariance(self, params: ItemParams) -> jax.Array:
         """C [item, item]."""
         variance, factors = (params["dispersion"][..., 0] + FLOOR)[0], params["residual_factors"][0]
