@@ -22,10 +22,17 @@ if TYPE_CHECKING:
     from jaxlatent.data.moments import Moments
     from jaxlatent.data.responses import Responses
     from jaxlatent.dimension import choose_dimension
+    from jaxlatent.efa import EFA
+    from jaxlatent.efa_fit import ExploratoryFit
+    from jaxlatent.efa_variational import VariationalFit
+    from jaxlatent.factor_mixture import MixtureFit, MixtureOfFactorAnalyzers
+    from jaxlatent.factor_number import bartlett_sphericity, kmo, number_of_factors, parallel_analysis
     from jaxlatent.fit import Fit
     from jaxlatent.inference.estimate import Estimate
+    from jaxlatent.inference.exploratory_settings import EM
     from jaxlatent.inference.importance_weighted_elbo import ImportanceWeightedELBO
     from jaxlatent.inference.settings import ML, LeastSquares, MarginalML, estimator
+    from jaxlatent.inference.variational_settings import VariationalBayes
     from jaxlatent.integration.adaptive import AdaptiveGaussHermite, ImportanceSampling, Laplace, QuasiMonteCarlo
     from jaxlatent.integration.gauss_hermite import GaussHermite
     from jaxlatent.irt import IRT
@@ -56,6 +63,17 @@ _WHERE = {
     "observe": "pair",
     "sample_parameters": "pair",
     "ImportanceWeightedELBO": "inference.importance_weighted_elbo",
+    "EFA": "efa",
+    "ExploratoryFit": "efa_fit",
+    "VariationalFit": "efa_variational",
+    "MixtureFit": "factor_mixture",
+    "MixtureOfFactorAnalyzers": "factor_mixture",
+    "EM": "inference.exploratory_settings",
+    "VariationalBayes": "inference.variational_settings",
+    "kmo": "factor_number",
+    "bartlett_sphericity": "factor_number",
+    "parallel_analysis": "factor_number",
+    "number_of_factors": "factor_number",
     "IRT": "irt",
     "AutoEncoder": "autoencoder",
     "AutoEncoderFit": "autoencoder",
@@ -84,6 +102,8 @@ _WHERE = {
 
 
 __all__ = [
+    "EFA",
+    "EM",
     "IRT",
     "ML",
     "SEM",
@@ -94,6 +114,7 @@ __all__ = [
     "AutoEncoderFit",
     "DeepFit",
     "Estimate",
+    "ExploratoryFit",
     "FactorTransformer",
     "Fit",
     "GaussHermite",
@@ -103,12 +124,17 @@ __all__ = [
     "Laplace",
     "LeastSquares",
     "MarginalML",
+    "MixtureFit",
+    "MixtureOfFactorAnalyzers",
     "ModelSyntaxError",
     "ModelWarning",
     "Moments",
     "Pair",
     "QuasiMonteCarlo",
     "Responses",
+    "VariationalBayes",
+    "VariationalFit",
+    "bartlett_sphericity",
     "bifactor",
     "choose_dimension",
     "compare",
@@ -117,12 +143,15 @@ __all__ = [
     "estimator",
     "fit_batch",
     "guides",
+    "kmo",
     "latent",
     "load",
+    "number_of_factors",
     "numpyro_guide",
     "numpyro_model",
     "numpyro_pair",
     "observe",
+    "parallel_analysis",
     "sample_parameters",
     "simulate",
 ]

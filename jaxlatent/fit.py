@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from collections.abc import Callable
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +60,7 @@ class Fit:
         self._diagnosis = Diagnosis(self._inference)
         self._key, self._progress = key, progress
         self._stored = stored or {}
+        self._resample: Callable[..., tuple[np.ndarray, np.ndarray]] = partial(bootstrap_draws, fitted)
 
     def __repr__(self) -> str:
         state = "converged" if self.converged else "NOT converged"
@@ -246,16 +248,16 @@ class Fit:
 
     def bootstrap(self, n: int = 1000, key: int = 0, progress: bool | None = None) -> Bootstrap:
         """n bootstrap fits in one compiled call: .draws, .n_failed, .parameters(ci="bca")."""
-        draws, codes = bootstrap_draws(self._fitted, n, key, progress)
+        draws, codes = self._resample(n, key, progress)
         return Bootstrap(self._fitted, draws[codes == 1], int((codes != 1).sum()))
 
     # ---- what people see --------------------------------------------------------------------------------------
 
-    def summary(self) -> Summary:
-        """The whole result as text and, in notebooks, HTML."""
+    def summary(self, **options: Any) -> Summary:
+        """The whole result as text and, in notebooks, HTML; of an exploratory fit also sort=True and cut=0.3."""
         from jaxlatent.summarise import summary
 
-        return summary(self)
+        return summary(self, **options)
 
     @property
     def plot(self) -> Plots:

@@ -13,9 +13,11 @@ from jaxlatent.data.frames import column_names, is_named, raw_column, require
 from jaxlatent.data.moments import Moments
 from jaxlatent.data.responses import Responses, group_codes
 from jaxlatent.fit import Fit
+from jaxlatent.inference.exploratory_blocks import DEFAULT, blocks_in, fit_blocks, prepared
 from jaxlatent.inference.fitting import fit_table
 from jaxlatent.inference.requirements import check_size
 from jaxlatent.inference.settings import ML, LeastSquares, estimator
+from jaxlatent.numerics.rotation_criteria import find_method
 from jaxlatent.spec.grouping import check_names
 from jaxlatent.spec.restrictions import check_consistent
 from jaxlatent.spec.syntax import parse
@@ -41,7 +43,8 @@ class SEM:
     several groups, clusters, growth, any "~1"). fixed_x: moments of exogenous observed variables are the sample's.
     growth: latent growth defaults. auto=False: nothing is added to what is written. group_equal: "loadings",
     "intercepts", "means", "regressions", "residuals", "residual_covariances", "lv_variances", "lv_covariances";
-    group_partial: rows exempt from it, such as "visual=~x2".
+    group_partial: rows exempt from it, such as "visual=~x2". rotation: of exploratory blocks, efa("b")*f1 + efa("b")*f2
+    =~ ..., by default "geomin"; factors come in the order of the variables that they load on.
 
     Raises ModelSyntaxError (a ValueError) with line and column where the syntax is wrong, ValueError for contradictory
     options. Source: Bollen (1989), Structural Equations with Latent Variables; lavaan's syntax by Rosseel (2012).
@@ -67,12 +70,15 @@ class SEM:
         latent: Any = None,
         priors: Any = None,
     ) -> None:
-        for name, value in (("rotation", rotation), ("items", items), ("latent", latent), ("priors", priors)):
+        for name, value in (("items", items), ("latent", latent), ("priors", priors)):
             if value is not None:
                 raise ValueError(f"The option {name} is not in this version: leave it out.")
         _check_flags(std_lv=std_lv, orthogonal=orthogonal, effect_coding=effect_coding, fixed_x=fixed_x)
         _check_flags(growth=growth, auto=auto, **({} if mean_structure is None else {"mean_structure": mean_structure}))
+        if rotation is not None:
+            find_method(rotation)
         self.syntax = syntax
+        self.rotation = rotation
         self.options: dict[str, Any] = {
             "std_lv": std_lv,
             "orthogonal": orthogonal,
@@ -102,6 +108,12 @@ class SEM:
             if sentence:
                 raise ValueError(sentence)
             check_consistent(table.constraints, table.free_labels, inequalities=True)
+            if blocks_in(table):
+                table = prepared(table, self.rotation or DEFAULT)
+            elif self.rotation is not None:
+                raise ValueError(
+                    'rotation is for exploratory blocks: write efa("b")*f1 + efa("b")*f2 =~ ..., or use EFA.'
+                )
             self._tables[key] = table
         return self._tables[key]
 
@@ -143,7 +155,10 @@ class SEM:
         engine = _engine(engine)
         _check_fit_options(group=group, weights=weights, cluster=cluster, key=key, progress=progress)
         table, source = self._prepare(data, engine, group, missing, weights, cluster)
-        fitted = fit_table(table, source, engine, missing)
+        if blocks_in(table):
+            fitted = fit_blocks(table, source, engine, missing, self.rotation or DEFAULT, int(key))
+        else:
+            fitted = fit_table(table, source, engine, missing)
         fit = Fit(self, fitted, time.perf_counter() - started, key=key, progress=progress)
         for sentence in fit.warnings:
             warnings.warn(sentence, ModelWarning, stacklevel=2)
@@ -154,6 +169,7 @@ class SEM:
         from jaxlatent.bound import bind
 
         table, source = self._prepare(data, None, group, missing, None, None)
+        _refuse_blocks(table, "A bound model")
         return bind(self, table, source)
 
     def _prepare(
@@ -219,6 +235,11 @@ def _check_latent_names(table: ParameterTable, columns: Sequence[str]) -> None:
             raise ValueError(f"The latent variable {name!r} has the name of a column of the data: rename one of them.")
 
 
+def _refuse_blocks(table: ParameterTable, what: str) -> None:
+    if blocks_in(table):
+        raise ValueError(f"{what} takes no efa blocks: use SEM(...).fit, or EFA for the unrotated model.")
+
+
 def _engine(engine: Any) -> ML | LeastSquares:
     if engine is None:
         return ML()
@@ -234,6 +255,7 @@ def fit_sem_batch(model: SEM, stacked: Any, engine: Any = None) -> Any:
     from jaxlatent.inference.batch import fit_stack
 
     table = model.table()
+    _refuse_blocks(table, "fit_batch")
     check_size(table)
     return fit_stack(table, _stack(table, stacked), engine and _engine(engine))
 

@@ -17,6 +17,18 @@ import numpy as np
 from jaxlatent.autoencoder import AutoEncoderFit
 from jaxlatent.data.moments import GroupMoments
 from jaxlatent.data.responses import Responses
+from jaxlatent.efa_fit import ExploratoryFit
+from jaxlatent.efa_storage import KIND as EXPLORATORY_KIND
+from jaxlatent.efa_storage import (
+    VARIATIONAL_KIND,
+    exploratory_arrays,
+    exploratory_fit_of,
+    exploratory_manifest,
+    variational_arrays,
+    variational_fit_of,
+    variational_manifest,
+)
+from jaxlatent.efa_variational import VariationalFit
 from jaxlatent.fit import Fit
 from jaxlatent.inference.estimate import MESSAGES, Estimate
 from jaxlatent.inference.fitted import Fitted
@@ -32,6 +44,7 @@ from jaxlatent.vae_fit import DeepFit
 FORMAT = 1
 KIND = "jaxlatent fit"
 DEEP_KIND, AUTOENCODER_KIND = "jaxlatent deep fit", "jaxlatent autoencoder"
+KINDS = (KIND, ITEM_KIND, EXPLORATORY_KIND, VARIATIONAL_KIND, DEEP_KIND, AUTOENCODER_KIND)
 
 
 def save(fit: Any, path: Path, *, include_data: bool = False) -> Path:
@@ -53,6 +66,12 @@ def save(fit: Any, path: Path, *, include_data: bool = False) -> Path:
 
         arrays = deep.autoencoder_arrays(fit, include_data)
         manifest = _head(AUTOENCODER_KIND) | deep.autoencoder_manifest(fit)
+    elif isinstance(fit, VariationalFit):
+        arrays = variational_arrays(fit, include_data)
+        manifest = _head(VARIATIONAL_KIND) | variational_manifest(fit)
+    elif isinstance(fit, ExploratoryFit):
+        arrays = exploratory_arrays(fit, include_data)
+        manifest = _head(EXPLORATORY_KIND) | exploratory_manifest(fit)
     else:
         arrays, manifest = _arrays(fit, include_data), _head(KIND) | _manifest(fit)
     buffer = io.BytesIO()
@@ -114,7 +133,7 @@ def _manifest(fit: Fit) -> dict[str, Any]:
     finite = lambda x: None if math.isnan(x) else x  # noqa: E731
     return {
         "syntax": fit.spec.syntax,
-        "options": fit.spec.options | {"mean_structure": fit.spec.mean_structure},
+        "options": fit.spec.options | {"mean_structure": fit.spec.mean_structure, "rotation": fit.spec.rotation},
         "means": f.table.mean_structure,
         "groups": list(f.group_labels),
         "group": getattr(f.data, "group_name", None) or fit._stored.get("group"),
@@ -155,6 +174,10 @@ def load(path: str | Path, objects: dict[str, Any] | None = None) -> Any:
             if manifest["kind"] == DEEP_KIND:
                 return deep.deep_fit_of(manifest, arrays, objects or {})
             return deep.autoencoder_of(manifest, arrays)
+        if manifest["kind"] == EXPLORATORY_KIND:
+            return exploratory_fit_of(manifest, arrays)
+        if manifest["kind"] == VARIATIONAL_KIND:
+            return variational_fit_of(manifest, arrays)
         fit = _assemble(manifest, arrays)
         _check_shapes(fit._fitted, arrays)
     except MissingObject as missing:
@@ -221,7 +244,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
                 arrays = {name: found[name] for name in found.files}
     except (zipfile.BadZipFile, zlib.error, KeyError, ValueError, OSError, EOFError, NotImplementedError) as error:
         raise ValueError(f"{path} is damaged or not a file that Fit.save wrote ({error}).") from None
-    if not isinstance(manifest, dict) or manifest.get("kind") not in (KIND, ITEM_KIND, DEEP_KIND, AUTOENCODER_KIND):
+    if not isinstance(manifest, dict) or manifest.get("kind") not in KINDS:
         raise ValueError(f"{path} is not a fit saved by jaxlatent.")
     written = manifest.get("format")
     if not isinstance(written, int):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,8 +14,15 @@ if TYPE_CHECKING:
     from jaxlatent.fit import Fit
 
 
-def summary(fit: Fit) -> Summary:
-    """What was fitted, how well it fits, every parameter."""
+def summary(fit: Fit, **options: Any) -> Summary:
+    """What was fitted, how well it fits, every parameter; an exploratory fit's as factor analysts lay it out."""
+    from jaxlatent.efa_fit import ExploratoryFit
+    from jaxlatent.efa_summarise import exploratory_summary
+
+    if isinstance(fit, ExploratoryFit):
+        return exploratory_summary(fit, _info(fit), **options)
+    if options:
+        raise ValueError(f"The option {next(iter(options))} is for summaries of exploratory fits: leave it out.")
     return build_summary(_info(fit), fit.parameters, fit.fit_measures(), fit.r_squared())
 
 

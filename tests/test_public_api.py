@@ -36,6 +36,14 @@ SIGNATURES = {
             "checkpoint": None,
         },
     ),
+    "EFA": ({"n_factors": REQUIRED_ARGUMENT}, {"rotation": "oblimin", "extraction": "ml"}),
+    "EFA.fit": (
+        {"data": REQUIRED_ARGUMENT, "engine": None},
+        {
+            "group": None, "missing": None, "weights": None, "cluster": None, "key": 0, "progress": None,
+            "checkpoint": None,
+        },
+    ),
     "VAE": (
         {"latent_size": REQUIRED_ARGUMENT, "likelihood": REQUIRED_ARGUMENT},
         {"hidden": (128, 128), "encoder": None, "decoder": None, "covariance": "diagonal", "latent": None},

@@ -77,6 +77,13 @@ def _where(fitted: Fitted, g: int) -> str:
 
 def _heywood(fitted: Fitted) -> list[str]:
     out = []
+    held = fitted.estimate.statistics.get("at_bound")
+    if held is not None and np.any(held):
+        names = [r.lhs for r in fitted.table.rows if r.op == "~~" and r.free and held[r.free - 1]]
+        out.append(
+            f"Heywood case: the residual variance of {_listed(names)} is held at its least value; look for too many"
+            " factors, too few indicators of one, or too few persons before interpreting this solution."
+        )
     for row in fitted.table.rows:
         if row.op != "~~" or row.lhs != row.rhs or not row.free or fitted.free[row.free - 1] >= 0:
             continue

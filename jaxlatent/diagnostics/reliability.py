@@ -1,4 +1,4 @@
-"""Reliability of the sum of each factor's indicators.
+"""Reliability of the sum of each factor's indicators; of exploratory factors, the variables that load on it most.
 
 alpha = k / (k - 1) (1 - tr S / 1'S1)                                        (Cronbach 1951), from sample covariances
 omega = (1'l)^2 phi / 1'Sigma 1   with l the factor's loadings               (McDonald 1999), Sigma as implied
@@ -31,10 +31,15 @@ def _group(fitted: Fitted, g: int) -> pd.DataFrame:
 
     params, sigma = fitted.model.group(g), fitted.model.implied[g][1]
     phi = latent_moments(fitted, g)[1]
+    exploratory = {row.lhs for row in fitted.table.rows if row.efa}
+    blocks = [fitted.places.latent.index(v) for v in fitted.table.latent if v in exploratory]
     rows = {}
     for factor in fitted.table.latent:
         f = fitted.places.latent.index(factor)
         items = np.flatnonzero(params["loadings"][:, f])
+        if factor in exploratory:  # there all variables load on it: those that load on it most
+            size = np.abs(params["loadings"][:, blocks])
+            items = np.flatnonzero((size.argmax(1) == blocks.index(f)) & (size.max(1) > 0))
         if len(items) == 0:
             continue
         load, at = params["loadings"][items, f], np.ix_(items, items)

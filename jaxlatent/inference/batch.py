@@ -157,6 +157,8 @@ def bootstrap_draws(fitted: Fitted, n: int, key: int, progress: bool | None = No
     """
     if fitted.data is None:
         raise ValueError("The bootstrap resamples rows: fit the data themselves, not their moments.")
+    if any(row.efa for row in fitted.table.rows):
+        raise ValueError("The bootstrap does not take rotated solutions in this version.")
     if len(fitted.restrictions) > fitted.equalities or any(c.op != "==" for c in fitted.table.constraints):
         raise ValueError("The bootstrap does not take inequality constraints: leave them out.")
     if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 2:

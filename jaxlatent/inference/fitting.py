@@ -113,7 +113,7 @@ def fit_table(
         raise ValueError(f"Expected missing to be one of {choices}; got {missing!r}.")
     if isinstance(source, Moments):
         return _fit_given_moments(table, source, engine, missing)
-    data, how = _route(table, source, engine, missing)
+    data, how = route(table, source, engine, missing)
     resolved = engine.resolve(
         missing=how == "fiml",
         weights=data.weight is not None,
@@ -129,7 +129,7 @@ def fit_table(
     return _fit_moments(table, sample_moments(data, unbiased=unbiased), resolved, data, how)
 
 
-def _route(table: ParameterTable, data: Responses, engine: Any, missing: str | None) -> tuple[Responses, str]:
+def route(table: ParameterTable, data: Responses, engine: Any, missing: str | None) -> tuple[Responses, str]:
     """The rows that are used, and how missing values are treated."""
     least_squares_engine = isinstance(engine, LeastSquares)
     if missing == "listwise" or not data.has_missing:

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxlatent.numerics.linalg import spd_solve
+from jaxlatent.numerics.program import jit
 from jaxlatent.numerics.rotation_criteria import inverse
 
 ROUGH, FINE, ENOUGH = 1e-5, 1e-12, 1e-8  # gradient norms relative to the mean one at the starts
@@ -27,7 +28,7 @@ def unit_rows(a: Any) -> jax.Array:
     return a / jnp.sqrt(jnp.where(square > 0, square, 1))
 
 
-@functools.partial(jax.jit, static_argnames=("oblique", "promax"))
+@functools.partial(jit, static_argnames=("oblique", "promax"))
 def outcome(a: Any, t: Any, power: Any, oblique: bool, promax: bool) -> tuple[jax.Array, jax.Array]:
     """Λ and T. Promax regresses |Λ|^power sign(Λ) on orthogonal Λ and scales (Hendrickson and White 1964)."""
     rotated = _turned(a, t, oblique)
@@ -95,7 +96,7 @@ class _State(NamedTuple):
     steps: jax.Array
 
 
-@functools.partial(jax.jit, static_argnames=("criterion", "oblique"))
+@functools.partial(jit, static_argnames=("criterion", "oblique"))
 def search(a: Any, starts: Any, options: Any, criterion: Any, oblique: bool) -> tuple[jax.Array, ...]:
     """The best T, its criterion, whether it is stationary, and how many starts came to it."""
 
@@ -162,7 +163,7 @@ def _newton(s: _State, value: Any, evaluate: Any, oblique: bool) -> _State:
     return kept._replace(size=size, steps=s.steps + 1)
 
 
-@functools.partial(jax.jit, static_argnames=("criterion", "oblique", "normalize", "promax"))
+@functools.partial(jit, static_argnames=("criterion", "oblique", "normalize", "promax"))
 def derivatives(
     a: Any, t: Any, options: Any, power: Any, criterion: Any, oblique: bool, normalize: bool, promax: bool
 ) -> tuple[jax.Array, ...]:

@@ -19,7 +19,8 @@ def scree(frame: pd.DataFrame | pd.Series, *, ax: Axes | None = None, path: str 
     """One value for every number of factors, the index: eigenvalues in decreasing order, or held-out log-likelihoods.
 
     The first column (or the series) is drawn and names the axis; a column <name>_se gives intervals of one standard
-    error each way. Of eigenvalues the line at 1 is drawn; of other columns the largest value is marked.
+    error each way, a column simulated a dashed line. Of eigenvalues
+    the line at 1 is drawn; of other columns the largest value is marked.
     """
     require_matplotlib()
     table = frame.to_frame() if isinstance(frame, pd.Series) else frame
@@ -30,13 +31,17 @@ def scree(frame: pd.DataFrame | pd.Series, *, ax: Axes | None = None, path: str 
     at = np.asarray(table.index, dtype=float)
     ax = new_axes(ax, 5.0, 3.5)
     ax.plot(at, values, color=style.CYCLE[0], linewidth=1.4, marker="o", markersize=5, markeredgecolor=style.PAPER)
+    if "simulated" in table:
+        ax.plot(at, table["simulated"].to_numpy(dtype=float), color=style.CYCLE[1], linewidth=1.2, linestyle="--",
+                label="independent variables")  # fmt: skip
+        ax.legend(frameon=False, fontsize=8, labelcolor=style.INK)
     if f"{name}_se" in table:
         ax.errorbar(at, values, table[f"{name}_se"].to_numpy(dtype=float), fmt="none", ecolor=style.CYCLE[0], capsize=2,
                     linewidth=1)  # fmt: skip
-    if "eigen" in name.lower():
+    if "eigen" in name.lower() and "simulated" not in table:
         ax.axhline(1.0, color=style.MUTED, linewidth=0.9, linestyle="--")
         ax.set_ylim(bottom=0)
-    else:
+    elif "simulated" not in table:
         best = int(np.nanargmax(values))
         ax.plot(at[best], values[best], marker="o", markersize=10, markerfacecolor="none",
                 markeredgecolor=style.NEGATIVE, markeredgewidth=1.6)  # fmt: skip
