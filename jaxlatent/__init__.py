@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from jaxlatent import guides, latent
+    from jaxlatent.autoencoder import AutoEncoder, AutoEncoderFit
     from jaxlatent.batch import fit_batch
     from jaxlatent.cache import enable_compilation_cache
     from jaxlatent.compare import compare
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
     from jaxlatent.spec.tokens import ModelSyntaxError
     from jaxlatent.spec.two_tier import bifactor
     from jaxlatent.storage import load
+    from jaxlatent.transformer import FactorTransformer
+    from jaxlatent.vae import VAE
+    from jaxlatent.vae_fit import DeepFit
 
 _MODULES = {"datasets": "data.datasets", "guides": "guides", "latent": "latent"}
 _WHERE = {
@@ -71,6 +75,11 @@ _WHERE = {
     "parallel_analysis": "factor_number",
     "number_of_factors": "factor_number",
     "IRT": "irt",
+    "AutoEncoder": "autoencoder",
+    "AutoEncoderFit": "autoencoder",
+    "FactorTransformer": "transformer",
+    "VAE": "vae",
+    "DeepFit": "vae_fit",
     "ItemResponseFit": "irt_fit",
     "MarginalML": "inference.settings",
     "GaussHermite": "integration.gauss_hermite",
@@ -98,10 +107,15 @@ __all__ = [
     "IRT",
     "ML",
     "SEM",
+    "VAE",
     "AdaptiveGaussHermite",
     "AmortizedVI",
+    "AutoEncoder",
+    "AutoEncoderFit",
+    "DeepFit",
     "Estimate",
     "ExploratoryFit",
+    "FactorTransformer",
     "Fit",
     "GaussHermite",
     "ImportanceSampling",

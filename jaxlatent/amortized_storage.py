@@ -70,20 +70,19 @@ def with_trained(fitted: ItemFitted, given: dict[str, Any], arrays: dict[str, np
     j, n = len(fitted.coding.names), given["n_persons"]
     covariates = np.zeros((n, len(fitted.table.covariates))) if fitted.table.covariates else None
     blank = Arrays.of(np.zeros((n, j), np.float32), covariates=covariates)
-    d = len(fitted.table.factors)
-    bound = _filled("bound", guide.bind(model, blank), arrays)
+    bound = filled("bound", guide.bind(model, blank), arrays)
     shapes = jax.eval_shape(bound.init, jax.random.key(0))
-    networks = jax.eval_shape(lambda: model.latent.init(jax.random.key(0), d))
+    networks = jax.eval_shape(lambda: model.networks(jax.random.key(0)))
     looks = tuple(Look(int(look[0]), *look[1:]) for look in given["looks"])
     trained = Trained(
-        model, bound, _filled("guide", shapes, arrays), _filled("networks", networks, arrays), looks, given["undone"],
+        model, bound, filled("guide", shapes, arrays), filled("networks", networks, arrays), looks, given["undone"],
         given["key"],
     )  # fmt: skip
     rule = ImportanceSampling(fitted.rule.n, proposal=guide) if prior is not None else fitted.rule
     return replace(fitted, amortized=trained, latent=prior, rule=rule)
 
 
-def _filled(name: str, like: Any, arrays: dict[str, np.ndarray]) -> Any:
+def filled(name: str, like: Any, arrays: dict[str, np.ndarray]) -> Any:
     """A tree of this structure with the arrays of this name."""
     leaves, structure = jax.tree.flatten(like)
     return jax.tree.unflatten(structure, [arrays[f"{name}_{k}"] for k in range(len(leaves))])

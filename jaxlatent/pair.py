@@ -126,6 +126,8 @@ def _origin(bound: BoundModel) -> np.ndarray:
 
 def _check_constraints(bound: BoundModel) -> None:
     table = bound.table
+    if table is None:  # a deep model
+        return
     if isinstance(table, ItemTable):
         found = table.linear.rank
     else:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxlatent.autoencoder import AutoEncoderFit
 from jaxlatent.data.moments import GroupMoments
 from jaxlatent.data.responses import Responses
 from jaxlatent.efa_fit import ExploratoryFit
@@ -38,10 +39,12 @@ from jaxlatent.item_storage import KIND as ITEM_KIND
 from jaxlatent.item_storage import MissingObject, item_arrays, item_fit_of, item_manifest
 from jaxlatent.sem import SEM
 from jaxlatent.spec.layout import places
+from jaxlatent.vae_fit import DeepFit
 
 FORMAT = 1
 KIND = "jaxlatent fit"
-KINDS = (KIND, ITEM_KIND, EXPLORATORY_KIND, VARIATIONAL_KIND)
+DEEP_KIND, AUTOENCODER_KIND = "jaxlatent deep fit", "jaxlatent autoencoder"
+KINDS = (KIND, ITEM_KIND, EXPLORATORY_KIND, VARIATIONAL_KIND, DEEP_KIND, AUTOENCODER_KIND)
 
 
 def save(fit: Any, path: Path, *, include_data: bool = False) -> Path:
@@ -54,6 +57,15 @@ def save(fit: Any, path: Path, *, include_data: bool = False) -> Path:
         if include_data and fit._fitted.responses is None:
             raise ValueError("This fit holds no rows, so include_data=True has nothing to save: leave it out.")
         arrays, manifest = item_arrays(fit, include_data), _head(ITEM_KIND) | item_manifest(fit)
+    elif isinstance(fit, DeepFit):
+        from jaxlatent import vae_storage as deep
+
+        arrays, manifest = deep.deep_arrays_of(fit, include_data), _head(DEEP_KIND) | deep.deep_manifest(fit)
+    elif isinstance(fit, AutoEncoderFit):
+        from jaxlatent import vae_storage as deep
+
+        arrays = deep.autoencoder_arrays(fit, include_data)
+        manifest = _head(AUTOENCODER_KIND) | deep.autoencoder_manifest(fit)
     elif isinstance(fit, VariationalFit):
         arrays = variational_arrays(fit, include_data)
         manifest = _head(VARIATIONAL_KIND) | variational_manifest(fit)
@@ -156,6 +168,12 @@ def load(path: str | Path, objects: dict[str, Any] | None = None) -> Any:
     try:
         if manifest["kind"] == ITEM_KIND:
             return item_fit_of(manifest, arrays, objects or {})
+        if manifest["kind"] in (DEEP_KIND, AUTOENCODER_KIND):
+            from jaxlatent import vae_storage as deep
+
+            if manifest["kind"] == DEEP_KIND:
+                return deep.deep_fit_of(manifest, arrays, objects or {})
+            return deep.autoencoder_of(manifest, arrays)
         if manifest["kind"] == EXPLORATORY_KIND:
             return exploratory_fit_of(manifest, arrays)
         if manifest["kind"] == VARIATIONAL_KIND:
@@ -226,12 +244,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
                 arrays = {name: found[name] for name in found.files}
     except (zipfile.BadZipFile, zlib.error, KeyError, ValueError, OSError, EOFError, NotImplementedError) as error:
         raise ValueError(f"{path} is damaged or not a file that Fit.save wrote ({error}).") from None
-    if not isinstance(manifest, dict) or manifest.get("kind") not in (
-        KIND,
-        ITEM_KIND,
-        EXPLORATORY_KIND,
-        VARIATIONAL_KIND,
-    ):
+    if not isinstance(manifest, dict) or manifest.get("kind") not in KINDS:
         raise ValueError(f"{path} is not a fit saved by jaxlatent.")
     written = manifest.get("format")
     if not isinstance(written, int):

@@ -44,6 +44,28 @@ SIGNATURES = {
             "checkpoint": None,
         },
     ),
+    "VAE": (
+        {"latent_size": REQUIRED_ARGUMENT, "likelihood": REQUIRED_ARGUMENT},
+        {"hidden": (128, 128), "encoder": None, "decoder": None, "covariance": "diagonal", "latent": None},
+    ),
+    "VAE.fit": (
+        {"data": REQUIRED_ARGUMENT, "engine": None},
+        {
+            "group": None, "missing": None, "weights": None, "cluster": None, "key": 0, "progress": None,
+            "checkpoint": None,
+        },
+    ),
+    "AutoEncoder": ({"latent_size": REQUIRED_ARGUMENT}, {"hidden": (128, 128)}),
+    "AutoEncoder.fit": (
+        {"data": REQUIRED_ARGUMENT, "engine": None},
+        {
+            "group": None, "missing": None, "weights": None, "cluster": None, "key": 0, "progress": None,
+            "checkpoint": None,
+        },
+    ),
+    "FactorTransformer": ({"model": REQUIRED_ARGUMENT, "engine": None}, {}),
+    "DeepFit.transform": ({"data": REQUIRED_ARGUMENT}, {}),
+    "DeepFit.reconstruct": ({"data": REQUIRED_ARGUMENT}, {}),
     "SEM.parameter_table": ({"data": None}, {}),
     "SEM.bind": ({"data": REQUIRED_ARGUMENT}, {}),
     "ML": ({}, {"information": None, "se": None, "test": None, "likelihood": "normal", "penalty": None}),

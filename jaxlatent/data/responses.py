@@ -49,8 +49,9 @@ class Responses:
         weights: str | None = None,
         cluster: str | None = None,
         covariates: Sequence[str] = (),
+        constant: bool = False,
     ) -> Responses:
-        """Read and validate the variables of a model.
+        """Read and validate the variables of a model. constant: whether columns that do not vary are allowed.
 
         Raises ValueError naming the variable, row and what was expected: a variable that is not there or there twice,
         text, infinities, a column without values or without variation, a missing group, weight or cluster.
@@ -71,7 +72,8 @@ class Responses:
         _check_finite(y, variables)
         z = _covariates(data, covariates)
         out = cls(y, tuple(variables), codes, labels, w, clusters, index, group, (), z, tuple(covariates))
-        return out.drop_empty_rows().check_columns()
+        out = out.drop_empty_rows()
+        return out if constant else out.check_columns()
 
     @staticmethod
     def from_long(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,7 @@ from jaxlatent.guides.guide import BoundGuide, Guide, GuideParams
 from jaxlatent.guides.heads import Head, head_of
 from jaxlatent.guides.starting import linear_start
 from jaxlatent.models.latent_variable_model import LatentVariableModel
-from jaxlatent.numerics.networks import MLP
+from jaxlatent.numerics.networks import MLP, Given, Network
 from jaxlatent.numerics.types import Array
 
 
@@ -27,7 +28,9 @@ class Amortized(Guide):
     value in a missing cell changes nothing. W starts at factor score weights of the model's starting values, the
     network near 0. Source: Kingma and Welling (2014); Urban and Bauer (2021), Psychometrika 86.
 
-    hidden: widths of the network's layers. family: "isotropic", "diagonal" or "full" normal distributions, or "flow",
+    hidden: widths of the network's layers. network: in place of these layers, an object with init(key, rows) and
+    apply(variables, rows), such as a Flax module, of the coded responses [row, column] ([row, *shape] where shape is
+    given), a layer of our own on top. family: "isotropic", "diagonal" or "full" normal distributions, or "flow",
     a full one bent by spline couplings that depend on the responses.
 
     Raises ValueError for other widths or another family.
@@ -35,6 +38,8 @@ class Amortized(Guide):
 
     hidden: tuple[int, ...] = (128, 128)
     family: str = "full"
+    network: Any = None
+    shape: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         sizes = self.hidden if isinstance(self.hidden, list | tuple) else (self.hidden,)
@@ -47,7 +52,9 @@ class Amortized(Guide):
         d = n_latent(model)
         encoding, head = encoding_of(model, arrays), head_of(self.family)
         weights, cov = linear_start(model, encoding, arrays, d)
-        network = MLP(encoding.width, self.hidden, d + head.size(d))
+        network: Network = MLP(encoding.width, self.hidden, d + head.size(d))
+        if self.network is not None:
+            network = Given(self.network, len(encoding.items), d + head.size(d), self.shape)
         return BoundAmortized(network, head, encoding, weights, head.start(cov))
 
 
@@ -58,7 +65,7 @@ class Amortized(Guide):
 class BoundAmortized(BoundGuide):
     """An amortized guide of one model: network and head are static; weights [column, D] and start where it begins."""
 
-    network: MLP
+    network: Network
     head: Head
     encoding: Encoding
     weights: Array

@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlatent.data.arrays import Arrays
+from jaxlatent.measurement.neural_counts import Binomial
+from jaxlatent.measurement.neural_normal import DecodedNormal, JointNormal, StudentT
 from jaxlatent.measurement.normal import Normal
 from jaxlatent.measurement.normal_item import NormalItem
 from jaxlatent.models.latent_variable_model import LatentVariableModel
@@ -17,6 +19,8 @@ from jaxlatent.numerics.log_probability import NEVER
 from jaxlatent.numerics.types import Array
 
 Items = tuple[int, ...]
+FARTHEST = 8.0  # standard deviations: a network sees values that lie farther out as if they lay there
+LINEAR = (Normal, NormalItem, DecodedNormal, JointNormal, StudentT, Binomial)  # others are counts or times
 _STATIC = ("sizes", "logarithmic", "n_groups", "n_covariates")
 
 
@@ -63,7 +67,7 @@ class Encoding:
         columns, there = _columns(self, arrays), arrays.observed
         n = columns.shape[-1]
         seen = jnp.concatenate([_repeated(there[:, _at(items)], max(k - 1, 1)) for k, items in self.sizes], -1)
-        standard = (columns - self.center[:n]) * (1 / self.scale[:n])
+        standard = jnp.clip((columns - self.center[:n]) * (1 / self.scale[:n]), -FARTHEST, FARTHEST)
         parts = [jnp.where(seen, standard, 0), 1 - there.astype(jnp.float32)]
         if self.n_covariates and arrays.covariates is not None:
             parts.append((arrays.covariates.astype(jnp.float32) - self.center[n:]) * (1 / self.scale[n:]))
@@ -80,7 +84,7 @@ def encoding_of(model: LatentVariableModel, arrays: Arrays) -> Encoding:
         sizes.setdefault(k, []).append(j)
     logarithmic = tuple(
         j for family, items in model.measurement.groups for j in items
-        if not family.categorical and not isinstance(family, Normal | NormalItem)
+        if not family.categorical and not isinstance(family, LINEAR)
     )  # fmt: skip
     by_size = tuple((k, tuple(items)) for k, items in sorted(sizes.items()))
     n_covariates = 0 if arrays.covariates is None else arrays.covariates.shape[1]

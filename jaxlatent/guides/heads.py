@@ -16,6 +16,7 @@ from jaxlatent.guides.guide import GuideParams
 from jaxlatent.guides.normals import CholeskyNormal, DiagonalNormal
 from jaxlatent.numerics.couplings import Couplings
 
+NARROWEST = -8.0  # of log standard deviations: at smaller ones single precision loses (x - mean) / sd
 CONTEXT = 8  # numbers by which only the shape of a flow depends on the responses
 
 
@@ -51,7 +52,7 @@ class Isotropic(Head):
         return {"log_scale": np.log(_conditional(cov)).mean(keepdims=True) / 2}
 
     def distribution(self, params: GuideParams, mean: jax.Array, output: jax.Array) -> Distribution:
-        return DiagonalNormal(mean, params["log_scale"] + output)
+        return DiagonalNormal(mean, jnp.maximum(params["log_scale"] + output, NARROWEST))
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Diagonal(Head):
         return {"log_scale": np.log(_conditional(cov)) / 2}
 
     def distribution(self, params: GuideParams, mean: jax.Array, output: jax.Array) -> Distribution:
-        return DiagonalNormal(mean, params["log_scale"] + output)
+        return DiagonalNormal(mean, jnp.maximum(params["log_scale"] + output, NARROWEST))
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,8 @@ class Full(Head):
 
     def distribution(self, params: GuideParams, mean: jax.Array, output: jax.Array) -> Distribution:
         d = mean.shape[-1]
-        return CholeskyNormal(mean, params["log_diagonal"] + output[..., :d], params["below"] + output[..., d:])
+        diagonal = jnp.maximum(params["log_diagonal"] + output[..., :d], NARROWEST)
+        return CholeskyNormal(mean, diagonal, params["below"] + output[..., d:])
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,11 @@ from jaxlatent.numerics.small_cholesky import forward
 LOG_2_PI = math.log(2 * math.pi)
 
 
+def standard_divergences(mean: jax.Array, variance: jax.Array) -> jax.Array:
+    """KL(N(m, v) || N(0, 1)) = (v + m² - 1 - log v) / 2, elementwise."""
+    return (variance + mean**2 - 1 - jnp.log(variance)) / 2
+
+
 class DiagonalNormal(Distribution):
     """x ~ N(mean, diag(e^{2 log_scale})): mean [person, D], log_scale [person, D], or [person, 1] for equal ones."""
 
@@ -35,6 +40,10 @@ class DiagonalNormal(Distribution):
         d = self.event_shape[0]
         log_det = jnp.broadcast_to(self.log_scale, self._mean.shape).sum(-1)
         return -(z**2).sum(-1) / 2 - log_det - d * LOG_2_PI / 2
+
+    def divergence(self) -> jax.Array:
+        """KL(q || N(0, I)) [person]: sum of (variance + mean² - 1) / 2 - log sd."""
+        return standard_divergences(self._mean, self.variance).sum(-1)
 
     @property
     def mean(self) -> jax.Array:
@@ -67,6 +76,11 @@ class CholeskyNormal(Distribution):
         z = self._solved(value)
         square = sum((each**2 for each in z[1:]), start=z[0] ** 2)
         return -square / 2 - self.log_diagonal.sum(-1) - len(z) * LOG_2_PI / 2
+
+    def divergence(self) -> jax.Array:
+        """KL(q || N(0, I)) [person]: (tr L L' + mean'mean - D) / 2 - log |L|."""
+        square = jnp.exp(2 * self.log_diagonal).sum(-1) + (self.below**2).sum(-1) + (self._mean**2).sum(-1)
+        return (square - self.event_shape[0]) / 2 - self.log_diagonal.sum(-1)
 
     def moved(self, z: jax.Array) -> jax.Array:
         """mean + L z [..., person, D]."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import numpy as np
 
 from jaxlatent.data.arrays import Arrays
@@ -9,6 +10,8 @@ from jaxlatent.guides.encoding import Encoding
 from jaxlatent.models.latent_variable_model import LatentVariableModel
 
 LOGISTIC_VARIANCE = np.pi**2 / 3
+SHARE = 0.8  # of the variance of x that its mean given y has at the start, where it is decoded
+MOST_ROWS = 2000  # of which principal components are taken
 COARSE = 0.85  # correlation of a coded response with the continuous one behind it
 
 
@@ -18,8 +21,11 @@ def linear_start(
     """Weights [column, D] of E(x | y) and the covariance [D, D] of x given y, as if responses were normal.
 
     With standardised responses r = C x + e, Var(e) = V, x ~ N(0, Psi): P = (Psi^-1 + C'V^-1 C)^-1 and weights
-    P C'V^-1 (Thomson's factor scores). Zeros and I / 2 where the starting values give no such model. Host side.
+    P C'V^-1 (Thomson's factor scores). Zeros and I / 2 where the starting values give no such model; principal
+    components where x is decoded by a network. Host side.
     """
+    if model.measurement.decoder is not None:
+        return components(encoding, arrays, d, model.measurement.decoder.n_in)
     weights, cov = np.zeros((encoding.width, d)), np.eye(d) / 2
     slopes, psi = _loadings(model, d)
     if slopes is None or psi is None:
@@ -44,6 +50,20 @@ def linear_start(
     size = np.where(log_scaled, 1.0, step * encoding.scale[:n] / sd[at])
     weights[:n] = per_response[at] * size[:, None]
     return weights, (cov + cov.T) / 2
+
+
+def components(encoding: Encoding, arrays: Arrays, d: int, n_in: int) -> tuple[np.ndarray, np.ndarray]:
+    """Weights [column, D] of the first n_in principal components of the input, each with variance SHARE, and I (1 -
+    SHARE): the other latent variables, those of upper layers, start at 0 and I.
+    """
+    rows = np.linspace(0, arrays.n_persons - 1, min(arrays.n_persons, MOST_ROWS)).astype(int)
+    u = np.asarray(encoding(jax.tree.map(lambda a: np.asarray(a)[rows], arrays)), float)
+    _, size, axes = np.linalg.svd(u - u.mean(0), full_matrices=False)
+    k = min(n_in, d, int((size > 1e-6 * max(size[0], 1e-12)).sum()))
+    weights, cov = np.zeros((encoding.width, d)), np.eye(d)
+    weights[:, :k] = np.sqrt(SHARE) * axes[:k].T * np.sqrt(len(rows)) / size[:k]
+    cov[range(k), range(k)] = 1 - SHARE
+    return weights, cov
 
 
 def _loadings(model: LatentVariableModel, d: int) -> tuple[np.ndarray | None, np.ndarray | None]:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -51,6 +51,15 @@ MORE = 16  # draws from the guide for each of the posterior
 INFORMATION_DRAWS = 50
 POLISHING = 64  # points of each person while steps are second-order, where there are too many factors for a grid
 ROUGH_STEPS = 600  # of training, where polishing follows
+
+
+class Named(Protocol):
+    """Names of a model's variables."""
+
+    @property
+    def observed(self) -> tuple[str, ...]: ...
+    @property
+    def factors(self) -> tuple[str, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -185,7 +194,7 @@ def undone_note(undone: int) -> tuple[str, ...]:
 
 
 def about(
-    model: LatentVariableModel, table: ItemTable, data: dict[str, Any], settings: AmortizedVI, key: int
+    model: LatentVariableModel, table: Named, data: dict[str, Any], settings: AmortizedVI, key: int
 ) -> dict[str, Any]:
     """What a checkpoint is of, as plain values."""
     layout = model.layout
@@ -196,7 +205,8 @@ def about(
         "model": {"items": list(table.observed), "factors": list(table.factors), "measurement": repr(model.measurement),
                   "latent": repr(model.latent), "pattern": shape},
         "data": data,
-        "settings": {**{f: getattr(settings, f) for f in ("particles", "estimator", "batch_size", "max_epochs")},
+        "settings": {**{f: getattr(settings, f) for f in ("particles", "estimator", "batch_size", "max_epochs",
+                     "beta", "free_bits")},
                      "guide": described(guide_of(settings.guide or Amortized())),
                      "optimizer": settings.optimizer is not None, "key": key},
     }  # fmt: skip

@@ -90,8 +90,7 @@ class Programs:
     def start(self, guide: BoundGuide, free: SiteParams, key: jax.Array) -> tuple[TrainState, jax.Array]:
         """The state before the first step, and a key for watching."""
         ours, networks, theirs, watching = jax.random.split(key, 4)
-        d = self.model.layout.fixed["factor_cov"].shape[-1]
-        params = {**free, **self.model.latent.init(networks, d), "guide": guide.init(ours)}
+        params = {**free, **self.model.networks(networks), "guide": guide.init(ours)}
         return self.trainer.start(params, theirs), watching
 
     def loss(self, guide: BoundGuide, params: SiteParams, arrays: Arrays, rows: jax.Array, key: jax.Array) -> jax.Array:
@@ -100,7 +99,11 @@ class Programs:
         def model(arrays: Arrays, persons: jax.Array, size: int) -> None:
             person_sites(self.model, parameter_sites(self.sites, jnp.float32), arrays, persons, size)
 
-        bound = ImportanceWeightedELBO(self.settings.particles or 1, cast(Estimator, self.settings.estimator))
+        settings = self.settings
+        bound = ImportanceWeightedELBO(
+            settings.particles or 1, cast(Estimator, settings.estimator), beta=settings.beta,
+            free_bits=settings.free_bits,
+        )  # fmt: skip
         given = guide_function(guide, self.sites)
         own, n = in_precision(arrays, jnp.float32), self.n_persons
         return bound.loss(key, self.constrained(params), model, given, own, rows, n) / n
@@ -136,7 +139,7 @@ def programs_for(model: LatentVariableModel, settings: AmortizedVI, priors: Prio
     optimizer = None if settings.optimizer is None else id(settings.optimizer)
     key = (
         model.measurement, model.latent, pattern, signs, settings.particles, settings.estimator, optimizer, priors,
-        settings.guide, n_persons,
+        settings.guide, n_persons, settings.beta, settings.free_bits,
     )  # fmt: skip
     if key not in _kept:
         bijections = tuple(bijection_under(block, layout, priors.cells)[1] for block in blocks)

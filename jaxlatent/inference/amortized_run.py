@@ -44,6 +44,7 @@ from jaxlatent.inference.sharding import over_devices
 from jaxlatent.models.latent_variable_model import LatentVariableModel
 
 RATE = 1e-2
+DECODER_RATE = 2e-3  # where p(y | x) is a network
 LEAST_STEPS = 1000  # before the rate is lowered, unless epochs are fewer
 STEPS_A_LOOK = 60  # at least, between two looks at the persons held out
 SAVE_EVERY = 2.0  # seconds at least between two checkpoints
@@ -105,7 +106,7 @@ def run_training(
         )
     n = arrays.n_persons if streamed is None else streamed.source.n_persons
     programs = programs_for(model, settings, priors, n)
-    plan = plan_of(settings, n, key)
+    plan = plan_of(settings, n, key, decoded=model.measurement.decoder is not None)
     state, watching = programs.start(guide, programs.unconstrained(model.layout.start), jax.random.key(key))
     course, finished = Course(), False
     place = over_devices(plan.batch_size)
@@ -132,7 +133,7 @@ def run_training(
             finished = course.falls <= MOST_FALLS
         except KeyboardInterrupt:
             keep(state, course, True)
-    params = state.params
+    params = state.best if plan.stop_at_best else state.params
     free = np.asarray(programs.free(params), float)
     own, networks = jax.tree.map(np.asarray, (params["guide"], programs.networks(params)))
     return Training(free, guide, own, networks, course, int(state.undone), finished)
@@ -152,12 +153,13 @@ def keeper(checkpoints: Checkpoints | None) -> Callable[[TrainState, Course, boo
     return keep
 
 
-def plan_of(settings: AmortizedVI, n: int, key: int) -> Plan:
-    """Rates and lengths for n persons."""
+def plan_of(settings: AmortizedVI, n: int, key: int, *, decoded: bool = False) -> Plan:
+    """Rates and lengths for n persons. decoded: p(y | x) is a network, which can learn persons by heart."""
     batch, epochs = settings.batch_size or n, settings.max_epochs or 1
     steps = max(n // batch, 1)
     a_look, least = max(STEPS_A_LOOK // steps, 1), -(-LEAST_STEPS // steps)
-    return Plan(RATE, a_look, epochs, batch, key, min(least, epochs // 3), settings.optimizer is not None)
+    rate, own = DECODER_RATE if decoded else RATE, settings.optimizer is not None
+    return Plan(rate, a_look, epochs, batch, key, min(least, epochs // 3), own, decoded)
 
 
 def watcher(

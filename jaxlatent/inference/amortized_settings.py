@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,6 +29,9 @@ class AmortizedVI:
     batch_size: persons of a step. max_epochs: passes over the data at most. polish: whether second-order steps on
     importance-sampled points follow where items factor and latent variables are normal, so that the end point is a
     maximum. se: "observed", "crossprod" or "none".
+    beta: weight of log p(x) - log q(x | y) against log p(y | x), 1 for a bound of the likelihood (Higgins et al. 2017).
+    free_bits: nats of the divergence of q(x | y) from p(x), mean over the persons of a step, that cost nothing, against
+    latent variables that are not used (Kingma et al. 2016); with estimator "elbo", which it then takes by default.
 
     Raises ValueError naming the option where a value is not among its choices.
     """
@@ -40,6 +44,8 @@ class AmortizedVI:
     max_epochs: int | None = None
     polish: bool = True
     se: str = "observed"
+    beta: float = 1.0
+    free_bits: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("particles", "batch_size", "max_epochs"):
@@ -51,6 +57,12 @@ class AmortizedVI:
             raise ValueError(f"Expected estimator to be one of {', '.join(ESTIMATORS)}; got {self.estimator!r}.")
         if self.se not in SE:
             raise ValueError(f"Expected se to be one of {', '.join(SE)}; got {self.se!r}.")
+        for name in ("beta", "free_bits"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+                raise ValueError(f"Expected {name} as a number of at least 0; got {value!r}.")
+        if self.free_bits and self.estimator not in (None, "elbo"):
+            raise ValueError(f"free_bits is for the estimator 'elbo'; got {self.estimator!r}.")
         if not isinstance(self.polish, bool):
             raise ValueError(f"Expected polish to be True or False; got {self.polish!r}.")
         if self.optimizer is not None and not (hasattr(self.optimizer, "init") and hasattr(self.optimizer, "update")):
@@ -64,7 +76,8 @@ class AmortizedVI:
     def resolve(self, n_persons: int) -> AmortizedVI:
         """The same engine with nothing left at None but the guide and the optimizer."""
         batch = self.batch_size or int(np.clip(2 ** round(np.log2(max(n_persons / STEPS, 1))), SMALLEST, LARGEST))
+        estimator = self.estimator or ("elbo" if self.free_bits else "dreg")
         return replace(
-            self, particles=self.particles or SAMPLES, estimator=self.estimator or "dreg",
+            self, particles=self.particles or SAMPLES, estimator=estimator,
             batch_size=min(batch, n_persons), max_epochs=self.max_epochs or EPOCHS,
         )  # fmt: skip

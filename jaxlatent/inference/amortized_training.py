@@ -61,6 +61,7 @@ class Plan:
     key: int
     least_epochs: int = 0  # before the rate is lowered
     own_rate: bool = False  # the optimiser has a rate of its own
+    stop_at_best: bool = False  # who is held out never learns; rates are lowered from the best look, which is kept
 
 
 def held_out(n: int, key: int) -> np.ndarray:
@@ -90,7 +91,7 @@ def rates_of(course: Course, plan: Plan, steps: int) -> np.ndarray:
 def judge(course: Course, plan: Plan, loss: float, held: np.ndarray) -> None:
     """Note a look and decide what comes next. held: bounds [person] of the persons held out, [0] if there are none."""
     n = len(held)
-    course.fell = has_fallen(course, loss, held)
+    course.fell = has_fallen(course, loss, held, math.inf if plan.stop_at_best else FALL)
     if course.fell:
         course.falls += 1
         course.stage = DONE if course.falls > MOST_FALLS else course.stage
@@ -127,14 +128,14 @@ def is_best(course: Course, held: np.ndarray) -> bool:
     return course.best is None or bool(held.mean() > course.best.mean())
 
 
-def has_fallen(course: Course, loss: float, held: np.ndarray) -> bool:
-    """Whether the bound is not finite, or far below that of the best look (the loss far above, if none is held out)."""
+def has_fallen(course: Course, loss: float, held: np.ndarray, most: float = FALL) -> bool:
+    """Whether the bound is not finite, or by so much below that of the best look (the loss, if none is held out)."""
     if not len(held):
         best = min((look.loss for look in course.looks), default=math.inf)
-        return not math.isfinite(loss) or loss > best + FALL
+        return not math.isfinite(loss) or loss > best + most
     if course.best is None:
         return not np.isfinite(held).all()
-    return not np.isfinite(held).all() or held.mean() < course.best.mean() - FALL
+    return not np.isfinite(held).all() or bool(held.mean() < course.best.mean() - most)
 
 
 def _gain(difference: np.ndarray) -> float:
@@ -165,8 +166,11 @@ def train(
             course.epoch += 1
             if course.stage == SETTLE and course.epoch >= course.settle_from + course.settle_epochs:
                 break
+        before = course.stage
         judge(course, plan, loss, watch(state))
         state = trainer.back(state) if course.fell else state._replace(best=state.params) if course.is_best else state
+        if plan.stop_at_best and (before, course.stage) == (SEARCH, SETTLE):
+            state = state._replace(params=state.best, optimizer=trainer.optimizer.init(state.best))
         yield state
 
 
@@ -179,7 +183,8 @@ def in_memory(
     learners = np.setdiff1d(everyone, held).astype(np.int32)
 
     def epoch(state: TrainState, course: Course) -> tuple[TrainState, float]:
-        rows = batches_of(everyone if course.stage == SETTLE else learners, n, plan, course.epoch)
+        settled = course.stage == SETTLE and not plan.stop_at_best
+        rows = batches_of(everyone if settled else learners, n, plan, course.epoch)
         state, loss = trainer.stretch(constants, state, data, place(rows), rates_of(course, plan, len(rows)))
         return state, float(loss.mean())
 

@@ -56,8 +56,9 @@ class LogLikelihoodEstimate(NamedTuple):
 
 def log_weights(model: LatentVariableModel, params: Params, arrays: Arrays, q: Any, x: jax.Array) -> jax.Array:
     """log p(y | x) + log p(x) - log q(x) [R, person] at x [R, person, D]."""
-    prior = model.latent_distribution(params, arrays)
-    return model.log_prob_given_latent(params, x, arrays) + prior.log_prob(x) - q.log_prob(x)
+    prior, log_q = model.latent_distribution(params, arrays), q.log_prob(x)
+    x = x.astype(arrays.y.dtype)
+    return model.log_prob_given_latent(params, x, arrays) + prior.log_prob(x) - log_q
 
 
 def summarised(log_w: jax.Array, x: jax.Array) -> PersonPosterior:
@@ -108,7 +109,7 @@ def _posteriors(
 ) -> PersonPosterior:
     def one(given: tuple[Rows, jax.Array]) -> PersonPosterior:
         each, own = given
-        q = proposal.distribution(guide, each.arrays, each.rows)
+        q = _double(proposal.distribution(guide, each.arrays, each.rows))
         x = q.sample(own, (n_draws,))
         return summarised(log_weights(model, params, each.arrays, q, x), x)
 
@@ -117,10 +118,10 @@ def _posteriors(
 
 def person_posteriors(
     model: LatentVariableModel, params: Params, proposal: Proposal, guide: Any, arrays: Arrays, n_draws: int, key: int,
-    *, known: bool = True,
+    *, known: bool = True, most: int = DRAWS_AT_ONCE,
 ) -> PersonPosterior:  # fmt: skip
-    """Every person's posterior in NumPy arrays [person, ...], by n_draws from the proposal."""
-    rows = rows_of(arrays, n_draws, known=known)
+    """Every person's posterior in NumPy arrays [person, ...], by n_draws from the proposal, so many draws at once."""
+    rows = rows_of(arrays, n_draws, most, known=known)
     found = _posteriors(n_draws, *fresh((proposal, model, params, guide, rows)), jax.random.key(key))
     n = arrays.n_persons
     return PersonPosterior(*(np.asarray(a).reshape(-1, *a.shape[2:])[:n] for a in found))
@@ -134,7 +135,7 @@ def _resampled(
     def one(given: tuple[Rows, jax.Array]) -> jax.Array:
         each, own = given
         ours, theirs = jax.random.split(own)
-        q = proposal.distribution(guide, each.arrays, each.rows)
+        q = _double(proposal.distribution(guide, each.arrays, each.rows))
         x = q.sample(ours, (n_draws,))
         log_w = log_weights(model, params, each.arrays, q, x)
         chosen = jax.random.categorical(theirs, log_w, axis=0, shape=(n, log_w.shape[1]))
@@ -199,6 +200,11 @@ def _curvature(
     zero = jnp.zeros((q, q))
     keys = jax.random.split(key, rows.rows.shape[0])
     return jax.lax.scan(add, (zero, zero), (rows, weight, keys))[0]
+
+
+def _double(q: Any) -> Any:
+    """q(x | y) in the context's precision: where it is narrow, single precision loses (x - mean) / sd."""
+    return jax.tree.map(lambda a: a.astype(float) if jnp.issubdtype(a.dtype, jnp.floating) else a, q)
 
 
 def _single(tree: Any) -> Any:

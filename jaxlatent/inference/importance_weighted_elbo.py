@@ -42,6 +42,9 @@ class ImportanceWeightedELBO(ELBO):
     without the score, Σ v_r² dlog w_r/dx dx; "gdreg" - the same, and parameters of p(x) take their derivatives along
     draws, too: Σ (v_r dlog p(y | x_r)/dx - v_r² dlog w_r/dx) dx. All others weight scores, Σ v_r dlog p(y, x_r).
 
+    beta: weight of log p(x) - log q(x | y) in the log-weights, 1 for a bound. free_bits: with "elbo", nats of the mean
+    over persons of E_q[log q(x | y) - log p(x)] that cost nothing.
+
     Raises ValueError where particles is no number from 1, the estimator is unknown, or, when it is used, a latent site
     stands outside the plate.
 
@@ -49,12 +52,16 @@ class ImportanceWeightedELBO(ELBO):
     (2018); Bauer and Mnih (2021).
     """
 
-    def __init__(self, particles: int = 10, estimator: Estimator = "dreg") -> None:
+    def __init__(
+        self, particles: int = 10, estimator: Estimator = "dreg", *, beta: float = 1.0, free_bits: float = 0.0
+    ) -> None:
         if isinstance(particles, bool) or not isinstance(particles, int) or particles < 1:
             raise ValueError(f"Expected particles as a whole number from 1; got {particles!r}.")
         if estimator not in ESTIMATORS:
             raise ValueError(f"Expected the estimator among {', '.join(ESTIMATORS)}; got {estimator!r}.")
-        self.estimator = estimator
+        if free_bits and estimator != "elbo":
+            raise ValueError(f"Expected estimator='elbo' with free_bits; got {estimator!r}.")
+        self.estimator, self.beta, self.free_bits = estimator, beta, free_bits
         super().__init__(num_particles=particles)
 
     def loss(
@@ -80,7 +87,12 @@ class ImportanceWeightedELBO(ELBO):
         inputs = (param_map, drawn.masses)
         if self.estimator in ("elbo", "iwae"):
             terms = _terms(run(inputs, drawn.x), drawn)
-            log_w = terms.log_prior + terms.log_y - _log_q(drawn.guides, drawn.x)
+            nats = _log_q(drawn.guides, drawn.x) - terms.log_prior
+            if self.free_bits:
+                scale = jnp.broadcast_to(terms.scale, nats.shape[1:])
+                kept = jnp.maximum((nats.mean(0) * scale).sum(), self.free_bits * scale.sum())
+                return -((terms.log_y.mean(0) * scale).sum() - self.beta * kept + terms.outside)
+            log_w = terms.log_y - self.beta * nats
             each = log_w.mean(0) if self.estimator == "elbo" else _log_mean(log_w)
             return -((each * terms.scale).sum() + terms.outside)
         return -self._without_score(run, drawn, inputs)
@@ -92,7 +104,7 @@ class ImportanceWeightedELBO(ELBO):
 
         def split(inputs: Inputs, x: Sites) -> tuple[tuple[jax.Array, jax.Array, jax.Array], jax.Array]:
             terms = _terms(run(inputs, x), drawn, still=generalised)
-            log_w = terms.log_prior + terms.log_y - _log_q(guides, x)
+            log_w = terms.log_y + self.beta * (terms.log_prior - _log_q(guides, x))
             return (log_w, jnp.broadcast_to(terms.log_y, log_w.shape), terms.outside), terms.scale
 
         still, x = stop_gradient(inputs), stop_gradient(drawn.x)

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jaxlatent.latent.flow import Flow
     from jaxlatent.latent.histogram import Histogram
+    from jaxlatent.latent.layers import Layers
     from jaxlatent.latent.mixture import Mixture
     from jaxlatent.latent.normal import Normal
 
-_WHERE = {"Flow": "flow", "Histogram": "histogram", "Mixture": "mixture", "Normal": "normal"}
+_WHERE = {"Flow": "flow", "Histogram": "histogram", "Layers": "layers", "Mixture": "mixture", "Normal": "normal"}
 
-__all__ = ["Flow", "Histogram", "Mixture", "Normal"]
+__all__ = ["Flow", "Histogram", "Layers", "Mixture", "Normal"]
 
 
 def __getattr__(name: str) -> Any:

@@ -66,6 +66,11 @@ class Family(ABC):
     fixed_categories: ClassVar[int | None] = None  # 2: only binary items; None: any number of categories
     reads_slope: ClassVar[bool] = False  # item_params reads loadings
 
+    @property
+    def outputs(self) -> int:
+        """Numbers of a decoder that an item takes; where there are several, eta is [..., person, item, outputs]."""
+        return 1
+
     @abstractmethod
     def item_parameters(self, n_categories: int) -> tuple[ItemParameter, ...]:
         """What an item of n_categories has besides its loadings. The matrices do not depend on n_categories."""
@@ -87,6 +92,10 @@ class Family(ABC):
     @abstractmethod
     def log_prob(self, eta: jax.Array, params: ItemParams, y: jax.Array) -> jax.Array:
         """log p(y | eta) [..., person, item]; y is integer or float. Missing cells hold 0 and are masked outside."""
+
+    def log_density(self, eta: jax.Array, params: ItemParams, y: jax.Array, observed: jax.Array) -> jax.Array:
+        """log p(y | eta) [..., person] of the observed cells of all items of the family together."""
+        return jnp.where(observed, self.log_prob(eta, params, y), 0).sum(-1)
 
     def n_categories(self, params: ItemParams) -> int:
         """The number of categories of the largest item."""

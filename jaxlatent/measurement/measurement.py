@@ -1,9 +1,10 @@
-"""p(y | x) of all items: one linear predictor, then one family after the other."""
+"""p(y | x) of all items: one predictor, linear or a neural network, then one family after the other."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ import numpy as np
 from jaxlatent.data.arrays import Arrays, of_person
 from jaxlatent.measurement.family import Family, ItemParams
 from jaxlatent.measurement.normal import Normal
+from jaxlatent.numerics.networks import Network
 
 Items = range | tuple[int, ...]  # a range is sliced, positions are gathered; both are static
 
@@ -23,6 +25,10 @@ class Measurement:
     Parameters carry a leading group axis; x is [..., person or 1, factor]; results are [..., person, item] and, with
     one group and one person's x for all, [..., 1, item].
 
+    decoder: a network of x in place of loadings, with weights params["decoder"]. Its outputs are those of the first
+    family's items, then of the second's, ...; an item of a family with k outputs takes k that follow one another. Where
+    it takes fewer latent variables than there are, these are the first ones.
+
     Raises
     ------
     ValueError
@@ -30,6 +36,7 @@ class Measurement:
     """
 
     groups: tuple[tuple[Family, Items], ...]
+    decoder: Network | None = None
 
     def __post_init__(self) -> None:
         positions = sorted(j for _, items in self.groups for j in items)
@@ -41,39 +48,78 @@ class Measurement:
         """All items normal with independent residuals."""
         return Measurement(((Normal(), range(n_items)),))
 
-    def log_prob(self, params: Mapping[str, jax.Array], x: jax.Array, data: Arrays) -> jax.Array:
+    @property
+    def n_items(self) -> int:
+        """Number of items."""
+        return sum(len(items) for _, items in self.groups)
+
+    @property
+    def n_outputs(self) -> int:
+        """Numbers that a decoder must give for each x."""
+        return sum(family.outputs * len(items) for family, items in self.groups)
+
+    def init(self, key: jax.Array) -> dict[str, Any]:
+        """Starting weights of the decoder, under its name among the parameters; nothing where there is none."""
+        return {} if self.decoder is None else {"decoder": self.decoder.init(key)}
+
+    def log_prob(self, params: Mapping[str, Any], x: jax.Array, data: Arrays) -> jax.Array:
         """log p(y | x) [..., person] of the observed cells."""
-        eta = linear_predictor(params["loadings"], x, data.group)
-        total = jnp.zeros((), eta.dtype)
-        for family, at, own in self._families(params, data.group):
-            each = family.log_prob(eta[..., at], own, data.y[..., at])
-            total = total + jnp.where(data.observed[..., at], each, 0).sum(-1)
-        return total
+        total: jax.Array | None = None
+        for family, at, own, eta in self._families(params, x, data.group):
+            one = family.log_density(eta, own, data.y[..., at], data.observed[..., at])
+            total = one if total is None else total + one
+        return jnp.zeros(()) if total is None else total
 
-    def sample(self, key: jax.Array, params: Mapping[str, jax.Array], x: jax.Array, group: jax.Array) -> jax.Array:
+    def sample(self, key: jax.Array, params: Mapping[str, Any], x: jax.Array, group: jax.Array) -> jax.Array:
         """A draw of y [..., person, item] given x."""
-        eta = linear_predictor(params["loadings"], x, group)
-        y = jnp.zeros_like(eta)
-        for n, (family, at, own) in enumerate(self._families(params, group)):
-            y = y.at[..., at].set(family.sample(jax.random.fold_in(key, n), eta[..., at], own))
-        return y
+        parts = [
+            (at, family.sample(jax.random.fold_in(key, n), eta, own))
+            for n, (family, at, own, eta) in enumerate(self._families(params, x, group))
+        ]
+        return self._together(parts)
 
-    def expected(self, params: Mapping[str, jax.Array], x: jax.Array, group: jax.Array) -> jax.Array:
+    def expected(self, params: Mapping[str, Any], x: jax.Array, group: jax.Array) -> jax.Array:
         """E(y | x) [..., person, item]."""
-        eta = linear_predictor(params["loadings"], x, group)
-        y = jnp.zeros_like(eta)
-        for family, at, own in self._families(params, group):
-            y = y.at[..., at].set(family.expected(eta[..., at], own))
+        return self._together([(at, family.expected(eta, own)) for family, at, own, eta in
+                               self._families(params, x, group)])  # fmt: skip
+
+    def variance(self, params: Mapping[str, Any], x: jax.Array, group: jax.Array) -> jax.Array:
+        """Var(y | x) [..., person, item] of items whose family has a variance, nan of others."""
+        parts = []
+        for family, at, own, eta in self._families(params, x, group):
+            given = getattr(family, "variance", None)
+            parts.append((at, jnp.full_like(family.expected(eta, own), jnp.nan) if given is None else given(eta, own)))
+        return self._together(parts)
+
+    def _together(self, parts: list[tuple[slice | np.ndarray, jax.Array]]) -> jax.Array:
+        """Items of all families in their places."""
+        shape = (*parts[0][1].shape[:-1], self.n_items)
+        y = jnp.zeros(shape, parts[0][1].dtype)
+        for at, each in parts:
+            y = y.at[..., at].set(each)
         return y
 
     def _families(
-        self, params: Mapping[str, jax.Array], group: jax.Array
-    ) -> Iterator[tuple[Family, slice | np.ndarray, ItemParams]]:
-        """Each family, where its items are, and their parameters [person or 1, item, ...]."""
+        self, params: Mapping[str, Any], x: jax.Array, group: jax.Array
+    ) -> Iterator[tuple[Family, slice | np.ndarray, ItemParams, jax.Array]]:
+        """Each family, where its items are, their parameters [person or 1, item, ...] and their predictor."""
+        decoder, begin = self.decoder, 0
+        if decoder is None:
+            eta = linear_predictor(params["loadings"], x, group)
+        else:
+            eta = decoder.apply(params["decoder"], x[..., : decoder.n_in])
         for family, items in self.groups:
             at = slice(items.start, items.stop, items.step) if isinstance(items, range) else np.array(items)
             own = {name: value[:, at] for name, value in family.item_params(params).items()}
-            yield family, at, of_person(own, group)
+            if decoder is None:
+                mine = eta[..., at]
+            else:
+                end = begin + len(items) * family.outputs
+                mine = eta[..., begin:end]
+                if family.outputs > 1:
+                    mine = mine.reshape(*mine.shape[:-1], len(items), family.outputs)
+                begin = end
+            yield family, at, of_person(own, group), mine
 
 
 def linear_predictor(loadings: jax.Array, x: jax.Array, group: jax.Array) -> jax.Array:

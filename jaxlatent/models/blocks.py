@@ -140,6 +140,8 @@ def _supports(measurement: Measurement, name: str) -> dict[int, Support]:
 
 def _anchors(layout: Layout) -> list[int]:
     """The free loading of each factor with the largest starting value, where no fixed loading gives it a direction."""
+    if "loadings" not in layout.index:
+        return []
     index, fixed = _matrix(layout, "loadings")
     start = np.asarray(layout.start, float)
     out: list[int] = []

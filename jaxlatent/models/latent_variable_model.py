@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,7 @@ from jaxlatent.measurement.measurement import Measurement
 from jaxlatent.models import cells
 from jaxlatent.spec.layout import Layout
 
-Params = Mapping[str, jax.Array]
+Params = Mapping[str, Any]
 _implied = jax.jit(jax.vmap(cells.implied))
 
 
@@ -36,6 +37,15 @@ class LatentVariableModel:
     def normal(layout: Layout) -> LatentVariableModel:
         """The model of structural equations: normal items, a normal structural model."""
         return LatentVariableModel(Measurement.normal(layout.fixed["loadings"].shape[-2]), StructuralNormal(), layout)
+
+    @property
+    def n_latent(self) -> int:
+        """D."""
+        return self.layout.fixed["factor_cov"].shape[-1]
+
+    def networks(self, key: jax.Array) -> dict[str, Any]:
+        """Starting weights of all networks, name -> pytree: of p(x), and the decoder of p(y | x)."""
+        return {**self.latent.init(key, self.n_latent), **self.measurement.init(jax.random.fold_in(key, 1))}
 
     def log_prob_given_latent(self, params: Params, x: jax.Array, data: Arrays) -> jax.Array:
         """log p(y | x) [..., person] for x [..., person or 1, D]."""

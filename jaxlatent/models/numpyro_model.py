@@ -81,14 +81,13 @@ def parameter_sites(sites: Sites, dtype: Any) -> dict[str, Any]:
 
 
 def networks(model: LatentVariableModel, *, sampled: bool) -> dict[str, Any]:
-    """Networks of the latent distribution, each a numpyro.param of its name that starts as the site's key says."""
-    d = model.layout.fixed["factor_cov"].shape[-1]
-    names = list(jax.eval_shape(lambda: model.latent.init(jax.random.key(0), d)))
+    """Networks of the model, each a numpyro.param of its name that starts as the site's key says."""
+    names = list(jax.eval_shape(lambda: model.networks(jax.random.key(0))))
     if names and sampled:
         raise ValueError(
             f"Expected parameters='param': the weights of the network {names[0]!r} have no prior and can't be sampled."
         )
-    return {name: numpyro.param(name, lambda key, name=name: model.latent.init(key, d)[name]) for name in names}
+    return {name: numpyro.param(name, lambda key, name=name: model.networks(key)[name]) for name in names}
 
 
 def person_sites(

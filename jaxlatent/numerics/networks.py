@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import flax.linen as nn
 import jax
@@ -13,17 +13,32 @@ import jax.numpy as jnp
 Weights = Mapping[str, Any]
 
 
+class Network(Protocol):
+    """A function of n_in numbers with weights that are passed in; hashable, static in compiled code."""
+
+    @property
+    def n_in(self) -> int: ...
+
+    def init(self, key: jax.Array) -> Weights:
+        """Weights, another network for every key."""
+
+    def apply(self, weights: Weights, x: jax.Array) -> jax.Array:
+        """The output [..., n_out] at x [..., n_in]."""
+
+
 @dataclass(frozen=True)
 class MLP:
     """A fully connected network [..., n_in] -> [..., n_out] with ELU between its layers; static, float32.
 
     scale: the last layer starts as normal noise with variance scale / (its inputs), so that a small scale starts at 0.
+    bias: whether the last layer has one.
     """
 
     n_in: int
     hidden: tuple[int, ...]
     n_out: int
     scale: float = 1e-4
+    bias: bool = True
 
     def init(self, key: jax.Array) -> Weights:
         """Weights, another network for every key."""
@@ -34,16 +49,64 @@ class MLP:
         return cast(jax.Array, self._module().apply({"params": weights}, x))
 
     def _module(self) -> _Layers:
-        return _Layers((*self.hidden, self.n_out), self.scale)
+        return _Layers((*self.hidden, self.n_out), self.scale, self.bias)
+
+
+@dataclass(frozen=True)
+class Given:
+    """A network that a user has written: an object with init(key, x) and apply(variables, x), such as a Flax module.
+
+    It takes rows x [row, n_in] (or [row, *shape], where shape is given) and its output, flattened to [row, n], goes
+    through one linear layer of our own to n_out numbers, if n_out is not None.
+    """
+
+    module: Any
+    n_in: int
+    n_out: int | None = None
+    shape: tuple[int, ...] | None = None
+    scale: float = 1e-4
+
+    def init(self, key: jax.Array) -> Weights:
+        """The module's variables, and the weights of the last layer."""
+        ours, theirs = jax.random.split(key)
+        variables = self.module.init(theirs, self._rows(jnp.zeros((1, self.n_in), jnp.float32)))
+        if self.n_out is None:
+            return {"given": variables}
+        width = self._flat(variables, jnp.zeros((1, self.n_in), jnp.float32)).shape[-1]
+        return {"given": variables, "last": MLP(width, (), self.n_out, self.scale).init(ours)}
+
+    def apply(self, weights: Weights, x: jax.Array) -> jax.Array:
+        """The output [..., n] at x [..., n_in]."""
+        out = self._flat(weights["given"], x[..., : self.n_in].reshape(-1, self.n_in))
+        if self.n_out is not None:
+            out = MLP(out.shape[-1], (), self.n_out, self.scale).apply(weights["last"], out)
+        return out.reshape(*x.shape[:-1], out.shape[-1])
+
+    def output_shape(self) -> tuple[int, ...]:
+        """Shape of the module's output for one row, found without running it."""
+
+        def one(key: jax.Array) -> jax.Array:
+            x = self._rows(jnp.zeros((1, self.n_in), jnp.float32))
+            return cast(jax.Array, self.module.apply(self.module.init(key, x), x))
+
+        return tuple(jax.eval_shape(one, jax.random.key(0)).shape[1:])
+
+    def _rows(self, x: jax.Array) -> jax.Array:
+        return x if self.shape is None else x.reshape(-1, *self.shape)
+
+    def _flat(self, variables: Any, x: jax.Array) -> jax.Array:
+        out = cast(jax.Array, self.module.apply(variables, self._rows(x)))
+        return out.reshape(out.shape[0], -1)
 
 
 class _Layers(nn.Module):
     sizes: tuple[int, ...]
     scale: float
+    bias: bool
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         last = nn.initializers.variance_scaling(self.scale, "fan_in", "normal")
         for n, size in enumerate(self.sizes[:-1]):
             x = nn.elu(nn.Dense(size, name=f"layer{n}")(x))
-        return nn.Dense(self.sizes[-1], kernel_init=last, name="last")(x)
+        return nn.Dense(self.sizes[-1], kernel_init=last, use_bias=self.bias, name="last")(x)

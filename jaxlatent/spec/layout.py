@@ -52,7 +52,7 @@ class Layout:
 
     @property
     def n_groups(self) -> int:
-        return self.fixed["loadings"].shape[0]
+        return self.fixed["factor_cov"].shape[0]
 
     @property
     def n_free(self) -> int:

@@ -1,0 +1,268 @@
+"""A fitted deep model: every method is a line or two that delegate down."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jaxlatent.data.responses import Responses
+from jaxlatent.inference.deep_fit import (
+    ACTIVE,
+    DRAWS,
+    LIKELIHOOD_DRAWS,
+    DeepFitted,
+    deep_log_likelihood_estimate,
+)
+from jaxlatent.inference.estimate import MESSAGES
+from jaxlatent.inference.importance import LogLikelihoodEstimate, PersonPosterior
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from jaxlatent.report.summary import Summary
+    from jaxlatent.vae_plotting import DeepPlots, Pictured
+
+PRIOR_DRAWS = 4000  # of x, for its mean and standard deviation
+IMPUTATIONS = 20  # draws from the posterior whose mean fills a missing cell
+
+
+class DeepFit:
+    """A fitted deep latent factor model.
+
+    engine: the engine with every option resolved. converged, message: how training ended. warnings: sentences about the
+    solution; notes: what was done to the data. n_iterations (epochs), elapsed (seconds). Tables are pandas frames.
+    """
+
+    def __init__(self, spec: Any, fitted: DeepFitted, elapsed: float) -> None:
+        self.spec = spec
+        self.elapsed = elapsed
+        self._fitted = fitted
+
+    def __repr__(self) -> str:
+        state = "converged" if self.converged else "NOT converged"
+        f = self._fitted
+        return f"<DeepFit of {self.spec!r} by {self.engine.name}: n = {f.n_persons}, {state}>"
+
+    # ---- how it went ------------------------------------------------------------------------------------------
+
+    @property
+    def engine(self) -> Any:
+        """The engine with its options resolved."""
+        return self._fitted.engine
+
+    @property
+    def converged(self) -> bool:
+        """Whether training went on until the bound of persons held out stopped rising."""
+        return int(self._fitted.estimate.code) == 1
+
+    @property
+    def n_iterations(self) -> int:
+        """Epochs, and steps of polishing."""
+        return int(self._fitted.estimate.steps)
+
+    @property
+    def message(self) -> str:
+        """How training ended, in a sentence, and what else should be known."""
+        return " ".join(dict.fromkeys((MESSAGES[int(self._fitted.estimate.code)], *self.warnings)))
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences about convergence; empty for a sound solution."""
+        return () if self.converged else (MESSAGES[int(self._fitted.estimate.code)],)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was done to the data on the way, and what should be known about the solution."""
+        return self._fitted.notes
+
+    # ---- fit --------------------------------------------------------------------------------------------------
+
+    @property
+    def log_likelihood(self) -> float:
+        """Total log-likelihood of the fitted persons: exact for linear decoders with a closed form, else sampled."""
+        return float(self._fitted.estimate.log_likelihood)
+
+    @cached_property
+    def log_likelihood_estimate(self) -> LogLikelihoodEstimate:
+        """(value, standard_error, n_samples) of the log-likelihood by draws from the guide."""
+        return deep_log_likelihood_estimate(self._fitted)
+
+    def log_likelihoods(
+        self, data: Any = None, *, n_samples: int = LIKELIHOOD_DRAWS, key: int | None = None
+    ) -> pd.Series:
+        """log p(y) of every person, fitted or new, by n_samples draws of x from the guide."""
+        import pandas as pd
+
+        codes, index = self._read(data)
+        found = self._fitted.posteriors(codes, n_samples, known=data is None, key=key)
+        return pd.Series(found.log_marginal, index, name="log_likelihood")
+
+    def active_units(self) -> pd.DataFrame:
+        """Of every latent variable the variance over persons of its posterior mean, and whether it is above 0.01.
+
+        nats: what a person's values say about it on average, the divergence of N(posterior mean, posterior variance)
+        from N(0, 1). Source: Burda, Grosse and Salakhutdinov (2016).
+        """
+        import pandas as pd
+
+        found = self._posterior(None)[0]
+        spread, own = found.mean.var(0), np.maximum(np.diagonal(found.cov, axis1=-2, axis2=-1), 1e-12)
+        nats = np.asarray((own + found.mean**2 - 1 - np.log(own)) / 2).mean(0)
+        columns = {"variance": spread, "nats": nats, "active": spread > ACTIVE}
+        return pd.DataFrame(columns, list(self._fitted.factors))
+
+    # ---- persons ----------------------------------------------------------------------------------------------
+
+    def _read(self, data: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Coded values and row labels."""
+        f = self._fitted
+        if data is None:
+            if f.codes is None or f.responses is None:
+                raise ValueError("This fit holds no rows (it was saved without its data): pass data.")
+            return f.codes, f.responses.index
+        source = Responses.for_scoring(data, f.observed, group=None, labels=())
+        return f.columns.encode(source.y), source.index
+
+    def _posterior(self, data: Any) -> tuple[PersonPosterior, np.ndarray]:
+        codes, index = self._read(data)
+        if data is None and "posterior" in self._fitted.cache:
+            return self._fitted.cache["posterior"], index
+        return self._fitted.posteriors(codes, DRAWS, known=data is None), index
+
+    def scores(self, data: Any = None, method: str | None = None, return_se: bool = False) -> pd.DataFrame:
+        """Posterior means of the latent variables of persons, fitted or new; with <factor>_se, posterior sd."""
+        import pandas as pd
+
+        if method not in (None, "eap"):
+            raise ValueError(f"Expected method to be 'eap', the posterior mean; got {method!r}.")
+        found, index = self._posterior(data)
+        names = list(self._fitted.factors)
+        frame = pd.DataFrame(found.mean, index, names)
+        if return_se:
+            errors = np.sqrt(np.maximum(np.diagonal(found.cov, axis1=-2, axis2=-1), 0))
+            for k, name in enumerate(names):
+                frame[f"{name}_se"] = errors[:, k]
+        return frame
+
+    def transform(self, data: Any) -> Any:
+        """Scores of data: a frame for a frame, an array for an array."""
+        found = self.scores(data)
+        return found.to_numpy() if isinstance(data, np.ndarray) else found
+
+    def decode(self, x: Any) -> Any:
+        """E(y | x) at latent variables x [row, factor]: a frame for a frame, an array for an array."""
+        return self._framed(x, self._fitted.decode(self._points(x)))
+
+    def deviations(self, x: Any) -> Any:
+        """Standard deviations of y given x [row, factor], of normal columns (nan of others), as decode gives them."""
+        return self._framed(x, self._fitted.deviations(self._points(x)))
+
+    def _points(self, x: Any) -> np.ndarray:
+        """Latent variables as numbers [row, factor]."""
+        values, d = np.asarray(x, float), len(self._fitted.factors)
+        if values.ndim != 2 or values.shape[1] != d or not np.isfinite(values).all():
+            raise ValueError(f"Expected finite latent variables [row, {d}]; got shape {values.shape} or other values.")
+        return values
+
+    def _framed(self, x: Any, found: np.ndarray) -> Any:
+        """Columns of the data for rows of x."""
+        import pandas as pd
+
+        return pd.DataFrame(found, x.index, list(self._fitted.observed)) if isinstance(x, pd.DataFrame) else found
+
+    def reconstruct(self, data: Any) -> Any:
+        """E(y | x) at every person's posterior mean x: a frame for a frame, an array for an array."""
+        return self.decode(self.transform(data))
+
+    def impute(self, data: Any = None, key: int = 0) -> Any:
+        """The data with missing cells at their expected values given the observed cells of the person."""
+        import pandas as pd
+
+        codes, index = self._read(data)
+        x = self._fitted.draws(codes, IMPUTATIONS, key, known=data is None)
+        expected = self._fitted.decode(x).mean(1)
+        filled = np.where(np.isnan(codes), expected, self._fitted.columns.decode(codes))
+        return filled if isinstance(data, np.ndarray) else pd.DataFrame(filled, index, list(self._fitted.observed))
+
+    def simulate(self, n: int, key: int = 0) -> pd.DataFrame:
+        """n persons drawn from the fitted model, in raw values."""
+        import pandas as pd
+
+        if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
+            raise ValueError(f"Expected n to be a whole number from 1; got {n!r}.")
+        return pd.DataFrame(self._fitted.sample(int(n), key)[1], columns=list(self._fitted.observed))
+
+    def generate(self, like: Any, n: int, key: int = 0) -> Any:
+        """E(y | x) of n new rows like the rows ``like``, those of one label say: x lies between two of them at random.
+
+        A frame for a frame, an array for an array. Raises ValueError for fewer than two rows.
+        """
+        import pandas as pd
+
+        x = np.asarray(self.transform(like), float)
+        if len(x) < 2:
+            raise ValueError(f"Expected at least 2 rows to be like; got {len(x)}.")
+        if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
+            raise ValueError(f"Expected n to be a whole number from 1; got {n!r}.")
+        rng = np.random.default_rng(key)
+        first, second = rng.integers(len(x), size=n), rng.integers(len(x), size=n)
+        made = self.decode(x[first] + rng.uniform(size=(n, 1)) * (x[second] - x[first]))
+        return made if isinstance(like, np.ndarray) else pd.DataFrame(made, columns=list(self._fitted.observed))
+
+    def interpolate(self, first: Any, second: Any, steps: int = 9) -> Any:
+        """E(y | x) at even steps from the posterior mean of one row to that of another (frames or arrays of a row)."""
+        import pandas as pd
+
+        ends = [np.asarray(self.transform(row), float) for row in (first, second)]
+        if any(len(end) != 1 for end in ends):
+            raise ValueError(f"Expected one row each, such as data.iloc[[0]]; got {len(ends[0])} and {len(ends[1])}.")
+        share = np.linspace(0, 1, steps)[:, None]
+        made = self.decode(ends[0] + share * (ends[1] - ends[0]))
+        return made if isinstance(first, np.ndarray) else pd.DataFrame(made, columns=list(self._fitted.observed))
+
+    # ---- showing it -------------------------------------------------------------------------------------------
+
+    def summary(self) -> Summary:
+        """The whole result as text and, in notebooks, HTML."""
+        from jaxlatent.vae_summarise import summary
+
+        return summary(self)
+
+    @property
+    def plot(self) -> DeepPlots:
+        """plot.reconstructions, traversal, manifold, latent, loss."""
+        from jaxlatent.vae_plotting import DeepPlots
+
+        return DeepPlots(self)
+
+    def raw_rows(self, data: Any = None) -> pd.DataFrame:
+        """Rows as the model reads them, in raw values: its columns in their order, missing cells nan."""
+        import pandas as pd
+
+        codes, index = self._read(data)
+        return pd.DataFrame(self._fitted.columns.decode(codes), index, list(self._fitted.observed))
+
+    def pictured(self) -> Pictured:
+        """What pictures need."""
+        from jaxlatent.vae_plotting import Pictured
+
+        f = self._fitted
+        decoder = f.model.measurement.decoder
+        if "moments" not in f.cache:
+            x = f.sample(PRIOR_DRAWS, 0)[0]
+            f.cache["moments"] = x.mean(0), x.std(0)
+        usage = f.cache["posterior"].mean.var(0) if "posterior" in f.cache else np.ones(len(f.factors))
+        looks = np.array([(look.epoch, look.loss, -look.held) for look in f.trained.looks], float).reshape(-1, 3)
+        lowest = len(f.factors) if decoder is None else decoder.n_in
+        raw = None if f.responses is None else f.responses.y
+        center, spread = f.cache["moments"]
+        return Pictured(f.observed, f.factors, lowest, center, spread, usage, raw, looks)
+
+    def save(self, path: str | Path, *, include_data: bool = False) -> Path:
+        """Write a .latent file (a zip of JSON and arrays, no pickle); the data only if asked for."""
+        from jaxlatent.storage import save
+
+        return save(self, Path(path), include_data=include_data)
