@@ -19,6 +19,7 @@ QUICK = " ".join((
     "--xla_backend_optimization_level=0",
     "--xla_llvm_disable_expensive_passes=true",
     "--xla_cpu_use_fusion_emitters=false",
+    "--xla_disable_hlo_passes=while-loop-invariant-code-motion",
 ))  # fmt: skip
 if "XLA_FLAGS" not in os.environ:
     os.environ["XLA_FLAGS"] = QUICK

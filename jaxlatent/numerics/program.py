@@ -5,27 +5,39 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable
 from contextlib import suppress
-from functools import wraps
+from functools import cache, wraps
 from typing import Any
 
 import jax
 
-# What is the same in every step of a loop would be moved before the loop, an instruction at a time: at the size of our
-# loops that takes as long as all the rest of compiling, and what is gained does not show.
-OPTIONS = {"xla_disable_hlo_passes": "while-loop-invariant-code-motion"}
+# Kernels by XLA's older emitter: as fast, and compiled sooner.
+OPTIONS = {"xla_cpu_use_fusion_emitters": False}
+
+
+@cache
+def _options() -> dict[str, bool]:
+    """OPTIONS where this version of XLA knows them, else none."""
+    try:
+        jax.jit(lambda: 0, compiler_options=OPTIONS).lower().compile()
+    except jax.errors.JaxRuntimeError:
+        return {}
+    return OPTIONS
 
 
 def jit(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
-    """jax.jit with less to compile; within another program, where JAX takes no such options, jax.jit as it is."""
-    outer = jax.jit(function, compiler_options=OPTIONS, **options)
+    """jax.jit that compiles sooner; within another program, where JAX takes no compiler's options, jax.jit as it is."""
     inner = jax.jit(function, **options)
+
+    @cache
+    def outer() -> Callable[..., Any]:
+        return jax.jit(function, compiler_options=_options(), **options)
 
     @wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         within = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((args, kwargs)))
-        return (inner if within else outer)(*args, **kwargs)
+        return (inner if within else outer())(*args, **kwargs)
 
-    call._cache_size = outer._cache_size  # type: ignore[attr-defined]
+    call._cache_size = lambda: outer()._cache_size()  # type: ignore[attr-defined]
     return call
 
 
