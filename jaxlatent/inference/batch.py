@@ -29,7 +29,6 @@ from jaxlatent.models.casewise_objective import CasewiseProblem, fiml_first, fim
 from jaxlatent.models.moments_objective import MomentProblem, least_squares, maximum_likelihood
 from jaxlatent.numerics.linalg import spd_inverse
 from jaxlatent.numerics.masked import Cases
-from jaxlatent.numerics.program import jit
 from jaxlatent.numerics.types import Array
 from jaxlatent.spec.restrictions_matrix import split
 from jaxlatent.spec.table import ParameterTable
@@ -102,7 +101,7 @@ def sampling(data: Responses) -> Sampling:
     return Sampling(data.y, weight, data.group.astype(np.int32), order, start, size)
 
 
-@partial(jit, static_argnames=("engine", "means", "unbiased", "chunk"))
+@partial(jax.jit, static_argnames=("engine", "means", "unbiased", "chunk"))
 def _bootstrap_moments(
     engine: Newton,
     problem: NewtonProblem,
@@ -126,7 +125,7 @@ def _bootstrap_moments(
     return jax.lax.map(one, keys, batch_size=None if chunk == 1 else chunk)
 
 
-@partial(jit, static_argnames=("engine", "chunk"))
+@partial(jax.jit, static_argnames=("engine", "chunk"))
 def _bootstrap_cases(
     engine: Chord,
     problem: NewtonProblem,
@@ -250,7 +249,7 @@ def _case_sampler(fitted: Fitted) -> Callable:
 # ---- batches ----------------------------------------------------------------------------------------------------
 
 
-@partial(jit, static_argnames=("engine", "means", "unbiased", "chunk"))
+@partial(jax.jit, static_argnames=("engine", "means", "unbiased", "chunk"))
 def _fit_stack(
     engine: Newton,
     problem: NewtonProblem,

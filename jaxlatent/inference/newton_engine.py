@@ -22,7 +22,7 @@ from jaxlatent.numerics.newton import (
     newton_judge,
     newton_step,
 )
-from jaxlatent.numerics.program import jit, program
+from jaxlatent.numerics.program import program
 from jaxlatent.numerics.types import Array
 
 TOLERANCE = 1e-13  # of the Newton decrement per person: N times it is the squared distance in standard errors
@@ -79,7 +79,7 @@ class Newton:
         return Estimate(free, vcov, problem.saturated - problem.n * state.at.value, state.code, state.steps, statistics)
 
 
-@partial(jit, static_argnums=0)
+@partial(jax.jit, static_argnums=0)
 def run(engine: Any, problem: Any, key: jax.Array | None = None) -> Estimate:
     """Init, steps until done, finish: one compiled program per engine and shape, safe under vmap."""
     state = jax.lax.while_loop(
