@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,9 @@ import numpy as np
 from jaxlatent.data.arrays import Arrays, of_person
 from jaxlatent.measurement.family import Family, ItemParams
 from jaxlatent.measurement.normal import Normal
-from jaxlatent.numerics.networks import Network
+
+if TYPE_CHECKING:
+    from jaxlatent.numerics.networks import Network
 
 Items = range | tuple[int, ...]  # a range is sliced, positions are gathered; both are static
 
