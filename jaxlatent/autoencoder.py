@@ -23,9 +23,9 @@ from jaxlatent.inference.reconstruction import (
     encode,
     linear_least_squares,
 )
-from jaxlatent.inference.settings import LeastSquares
+from jaxlatent.inference.settings import LeastSquares, check_key
 from jaxlatent.sem import ModelWarning
-from jaxlatent.vae import check_key, check_sizes, read, sizes_of, widths
+from jaxlatent.vae import check_sizes, read, sizes_of, widths
 from jaxlatent.vae_plotting import DeepPlots, Pictured
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from jaxlatent.efa_fit import ExploratoryFit
 from jaxlatent.inference.exploratory import turned
 from jaxlatent.inference.exploratory_fit import anchored_table, check_count, extract_factors
 from jaxlatent.inference.exploratory_settings import EM
-from jaxlatent.inference.settings import ML, estimator
+from jaxlatent.inference.settings import ML, check_key, estimator
 from jaxlatent.numerics.factor_extraction import METHODS
 from jaxlatent.numerics.rotation_criteria import find_method
 from jaxlatent.sem import ModelWarning
@@ -163,12 +163,6 @@ def read_items(data: Any, *, weights: str | None = None, cluster: str | None = N
     if len(items) < 2:
         raise ValueError(f"Expected at least two variables; got {len(items)}.")
     return Responses.from_frame(data, items, weights=weights, cluster=cluster)
-
-
-def check_key(key: Any) -> None:
-    """Refuse seeds that are not whole numbers from 0."""
-    if isinstance(key, bool) or not isinstance(key, int | np.integer) or key < 0:
-        raise ValueError(f"Expected key, the seed of random numbers, to be a whole number from 0; got {key!r}.")
 
 
 def _rotation(given: Any) -> tuple[str, dict[str, Any]]:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxlatent.data.responses import Responses
-from jaxlatent.efa import check_key, read_items
+from jaxlatent.efa import read_items
 from jaxlatent.inference.exploratory_settings import check_steps
 from jaxlatent.inference.mixture_fit import MixtureEstimate, fit_mixture
+from jaxlatent.inference.settings import check_key
 from jaxlatent.numerics.factor_extraction import canonical_columns
 from jaxlatent.report.blocks import Block, Heading, Paragraph, Row, Table
 from jaxlatent.report.numbers import fixed

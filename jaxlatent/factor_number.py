@@ -12,8 +12,9 @@ import numpy as np
 from jaxlatent.data.moments import Moments, from_cov, sample_moments
 from jaxlatent.data.responses import Responses
 from jaxlatent.diagnostics import factorability as measures
-from jaxlatent.efa import EFA, check_key, read_items
+from jaxlatent.efa import EFA, read_items
 from jaxlatent.inference.requirements import saturated_or_refuse
+from jaxlatent.inference.settings import check_key
 from jaxlatent.plots.scree_plot import scree
 from jaxlatent.results.residuals import correlation
 from jaxlatent.sem import ModelWarning

@@ -15,7 +15,7 @@ from jaxlatent.inference.amortized_settings import AmortizedVI
 from jaxlatent.inference.item_model import is_normal
 from jaxlatent.inference.item_preparation import Prepared, prepare, start_under_priors
 from jaxlatent.inference.marginal_fit import fit_items
-from jaxlatent.inference.settings import MarginalML
+from jaxlatent.inference.settings import MarginalML, check_key
 from jaxlatent.irt_fit import ItemResponseFit
 from jaxlatent.latent.histogram import Histogram
 from jaxlatent.latent.latent import Latent
@@ -138,8 +138,7 @@ class IRT:
             _check_held(data, engine.name)
         if missing not in (None, "fiml", "listwise"):
             raise ValueError(f"Expected missing to be None, 'fiml' or 'listwise'; got {missing!r}.")
-        if isinstance(key, bool) or not isinstance(key, int | np.integer) or key < 0:
-            raise ValueError(f"Expected key, the random key, to be a whole number from 0; got {key!r}.")
+        check_key(key)
         p = self._prepare(data, group, weights, listwise=missing == "listwise")
         options: dict[str, Any] = {
             "priors": p.priors, "notes": p.notes, "key": int(key), "progress": progress, "anchors": p.anchors,

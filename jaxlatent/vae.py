@@ -16,6 +16,7 @@ from jaxlatent.inference.amortized_settings import AmortizedVI
 from jaxlatent.inference.deep_columns import COVARIANCES, Columns, columns_of, likelihood_of
 from jaxlatent.inference.deep_fit import deep_arrays, default_guide, fit_deep
 from jaxlatent.inference.deep_model import DecoderForm, deep_model
+from jaxlatent.inference.settings import check_key
 from jaxlatent.latent.latent import Latent
 from jaxlatent.latent.layers import Layers
 from jaxlatent.latent.normal import Normal
@@ -208,12 +209,6 @@ def check_sizes(sizes: tuple[int, ...], names: Sequence[str]) -> None:
             f"Expected latent_size below the number of columns, {len(names)}; got {sizes[0]}: as many latent variables"
             " as columns would say nothing shorter."
         )
-
-
-def check_key(key: Any) -> None:
-    """Raises ValueError where key is no random key."""
-    if isinstance(key, bool) or not isinstance(key, int | np.integer) or key < 0:
-        raise ValueError(f"Expected key, the random key, to be a whole number from 0; got {key!r}.")
 
 
 def check_network(name: str, given: Any) -> Any:

@@ -265,3 +265,9 @@ def estimator(name: str) -> Any:
     if not isinstance(name, str) or name.upper() not in SHORT_NAMES:
         raise ValueError(f"Expected one of {', '.join(SHORT_NAMES)}; got {name!r}.")
     return SHORT_NAMES[name.upper()]
+
+
+def check_key(key: Any) -> None:
+    """Raises ValueError where key is no random key."""
+    if isinstance(key, bool) or not isinstance(key, int | np.integer) or key < 0:
+        raise ValueError(f"Expected key, the random key, to be a whole number from 0; got {key!r}.")
