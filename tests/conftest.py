@@ -9,7 +9,11 @@ from __future__ import annotations
 
 import gc
 import itertools
+import logging
 import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import jax
@@ -45,6 +49,43 @@ def shared() -> Path:
     if folder is None:
         pytest.skip("no shared folder with reference answers (set JAXLATENT_SHARED)")
     return folder
+
+
+class _Names(logging.Handler):
+    """Names of the functions that JAX says it compiles."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.names: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        found = re.match(r"Compiling (?:jit\()?([\w.<>]+)\)? with", record.getMessage())
+        if found:
+            self.names.append(found[1])
+
+
+@pytest.fixture
+def compiled() -> Callable[[], AbstractContextManager[list[str]]]:
+    """``with compiled() as names``: the names of functions compiled inside, each as often as it was.
+
+    Sizes of the caches of compiled functions don't tell: old entries of other functions leave them.
+    """
+
+    @contextmanager
+    def watch() -> Iterator[list[str]]:
+        handler, logger = _Names(), logging.getLogger("jax._src.interpreters.pxla")
+        level, propagate = logger.level, logger.propagate
+        logger.addHandler(handler)
+        logger.setLevel(logging.DEBUG)
+        logger.propagate = False
+        try:
+            yield handler.names
+        finally:
+            logger.removeHandler(handler)
+            logger.setLevel(level)
+            logger.propagate = propagate
+
+    return watch
 
 
 def _must_not_skip(report: pytest.TestReport | pytest.CollectReport) -> bool:

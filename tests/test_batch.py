@@ -42,12 +42,12 @@ PAIRS = [*((name, None) for name in MODELS), ("plain", "ULS"), ("plain", WISHART
 
 
 @pytest.mark.parametrize(("name", "engine"), PAIRS, ids=str)
-def test_a_batch_is_a_loop_of_fits(stack, name, engine):
+def test_a_batch_is_a_loop_of_fits(stack, name, engine, compiled):
     model = MODELS[name]
     names, each = frames(model, stack)
-    before = batch._fit_stack._cache_size()
-    found = jl.fit_batch(model, each, engine)
-    assert batch._fit_stack._cache_size() == before + 1
+    with compiled() as names_compiled:
+        found = jl.fit_batch(model, each, engine)
+    assert names_compiled.count("_fit_stack") == 1
     assert (found.code == 1).all()
     for k, frame in enumerate(each):
         alone = model.fit(frame, engine)
@@ -58,8 +58,9 @@ def test_a_batch_is_a_loop_of_fits(stack, name, engine):
             np.testing.assert_allclose(found.vcov[k], alone.vcov(), rtol=1e-6, atol=1e-8)
             assert found.log_likelihood[k] == pytest.approx(alone.log_likelihood, abs=1e-7)
     stacked = np.stack([frame.to_numpy() for frame in each])
-    np.testing.assert_array_equal(jl.fit_batch(model, stacked, engine).free, found.free)
-    assert batch._fit_stack._cache_size() == before + 1
+    with compiled() as names_compiled:
+        np.testing.assert_array_equal(jl.fit_batch(model, stacked, engine).free, found.free)
+    assert "_fit_stack" not in names_compiled
     assert names == model.table().observed
 
 
