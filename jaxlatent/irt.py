@@ -256,6 +256,8 @@ def fit_irt_batch(model: IRT, stacked: Any, engine: Any = None) -> Any:
     """Estimates of one item response model for many data sets: see fit_batch."""
     from jaxlatent.inference.item_batch import fit_item_stack
 
+    if model.occasions is not None:
+        raise ValueError("fit_batch takes item response models without occasions.")
     if isinstance(model.latent, Histogram):
         raise ValueError("fit_batch takes no empirical histogram: leave latent out.")
     engine = model._engine(engine)
