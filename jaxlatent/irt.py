@@ -213,7 +213,7 @@ def _occasions_of(given: Any, factors: Any, latent: Any) -> tuple[str | None, st
         raise ValueError(f"Expected different columns for person and occasion; got {names[0]!r} for both.")
     if isinstance(factors, int | np.integer) and factors != 1:
         raise ValueError(
-            f"With occasions expected one factor, or factors as 'F =~ ...' or a Q-matrix; got {factors} exploratory ones."
+            f"With occasions expected one factor, factors as 'F =~ ...' or a Q-matrix; got {factors} exploratory ones."
         )
     if not is_normal(latent):
         raise ValueError(f"With occasions expected latent=jl.latent.Autoregressive(...), or none; got {latent!r}.")

@@ -1,4 +1,4 @@
-"""Long frames, a row for each person and occasion, as wide tables: persons in rows, items of all occasions in columns."""
+"""Long frames, a row a person and occasion, as wide tables: a row a person, a column an item and occasion."""
 
 from __future__ import annotations
 
@@ -133,7 +133,11 @@ def widened(data: Responses, rows: LongRows, persons: np.ndarray, n: int, names:
     group = of_persons(data.group, f"group {data.group_name!r}")
     weight = of_persons(data.weight, "weight")
     z = data.covariates
-    parts = [of_persons(z[:, k], f"covariate {name!r}") for k, name in enumerate(data.covariate_names)] if z is not None else []
+    parts = (
+        [of_persons(z[:, k], f"covariate {name!r}") for k, name in enumerate(data.covariate_names)]
+        if z is not None
+        else []
+    )
     return replace(
         data, y=y.reshape(n_persons, n * j), names=names, group=group,
         weight=None if weight is None else weight * (n_persons / weight.sum()),
@@ -141,7 +145,9 @@ def widened(data: Responses, rows: LongRows, persons: np.ndarray, n: int, names:
     )  # fmt: skip
 
 
-def check_links(y: np.ndarray, names: Sequence[str], factors: Sequence[Sequence[int]], labels: Sequence[str]) -> tuple[str, ...]:
+def check_links(
+    y: np.ndarray, names: Sequence[str], factors: Sequence[Sequence[int]], labels: Sequence[str]
+) -> tuple[str, ...]:
     """Sentences about items that nobody answered at an occasion. y [person, occasion, item]; factors: their items.
 
     Raises ValueError where a factor's items don't link an occasion to the others, so that its scale there is not known.
@@ -202,8 +208,8 @@ def _ordered(data: Any, name: str, column: np.ndarray) -> list[Any]:
         parts = [re.fullmatch(r"(.*?)(\d+)", v) if isinstance(v, str) else None for v in distinct]
         if any(p is None for p in parts) or len({p.group(1) for p in parts if p}) > 1:
             raise ValueError(
-                f"The occasions {', '.join(repr(v) for v in distinct[:4])} of {name!r} are texts whose order is not known:"
-                " recode them as numbers, or as an ordered pandas Categorical."
+                f"The occasions {', '.join(repr(v) for v in distinct[:4])} of {name!r} are texts whose order is not"
+                " known: recode them as numbers, or as an ordered pandas Categorical."
             )
         return [v for _, v in sorted((int(p.group(2)), v) for p, v in zip(parts, distinct, strict=True) if p)]
     try:

@@ -25,10 +25,10 @@ from jaxlatent.numerics.types import Array
 class Recurrent(Guide):
     """q(x | y): x_t given x_{t-1} is normal, its mean, its regression and its spread from gated recurrent units over t.
 
-    (m, A, L)_t = W u + gru(u_1, ..., u_T)_t, u_t the coded responses of occasion t; see MarkovNormal. The posterior of
-    a model in which x_t depends on x_{t-1} has this form. The input is that of Amortized, with the same start: W from
-    factor score weights of the model's starting values, the network near 0. It has as many weights for two occasions as
-    for twenty. Krishnan, Shalit and Sontag (2017), "Structured inference networks".
+    (m, A, L)_t = c_t + W_t u + gru(u_1, ..., u_T)_t, u_t the coded responses of occasion t; W serves m only. See
+    MarkovNormal. The posterior of a model in which x_t depends on x_{t-1} has this form, but for being normal. Input
+    and start are those of Amortized: W from factor score weights of the model's starting values, the network near 0.
+    The units have as many weights for two occasions as for twenty. Krishnan, Shalit and Sontag (2017), AAAI 31.
 
     hidden: widths of the layers of units; bidirectional: whether they see later occasions, too, as the posterior does.
 
@@ -70,7 +70,7 @@ class Recurrent(Guide):
 )
 @dataclass(frozen=True)
 class BoundRecurrent(BoundGuide):
-    """A recurrent guide of one model: columns [T, column] of the input by occasion, weights [column, T D], the start."""
+    """A recurrent guide of one model: columns [T, column] of the input by occasion, weights [column, T D], start."""
 
     network: Network
     encoding: Encoding
@@ -92,7 +92,7 @@ class BoundRecurrent(BoundGuide):
         shared = u[:, None, len(self.encoding.items) + self.encoding.n_items :]
         seen = jnp.concatenate([own, jnp.broadcast_to(shared, (*own.shape[:2], shared.shape[-1]))], -1)
         output = self.network.apply(params["network"], seen)
-        mean = (u @ params["weights"]).reshape(len(u), n, d) + output[..., :d]
+        mean = (u @ params["weights"]).reshape(len(u), n, d) + params["head"]["mean"] + output[..., :d]
         ends = np.cumsum([d, d, d * (d - 1) // 2, d * d])
         diagonal = params["head"]["log_diagonal"] + output[..., ends[0] : ends[1]]
         below = params["head"]["below"] + output[..., ends[1] : ends[2]]
@@ -101,7 +101,7 @@ class BoundRecurrent(BoundGuide):
 
 
 def markov_parts(cov: np.ndarray, n: int) -> dict[str, np.ndarray]:
-    """The regressions of n occasions on the one before, and what these leave, of a covariance matrix [n D, n D]."""
+    """Means of 0, regressions of n occasions on the one before, and what these leave, of a covariance [n D, n D]."""
     d = len(cov) // n
     blocks = cov.reshape(n, d, n, d)
     carried = np.zeros((n - 1, d, d))
@@ -112,8 +112,8 @@ def markov_parts(cov: np.ndarray, n: int) -> dict[str, np.ndarray]:
     lower = np.stack(roots)
     rows, columns = np.tril_indices(d, -1)
     return {
-        "log_diagonal": np.log(np.diagonal(lower, axis1=1, axis2=2)), "below": lower[:, rows, columns],
-        "carried": carried,
+        "mean": np.zeros((n, d)), "log_diagonal": np.log(np.diagonal(lower, axis1=1, axis2=2)),
+        "below": lower[:, rows, columns], "carried": carried,
     }  # fmt: skip
 
 

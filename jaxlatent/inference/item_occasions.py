@@ -48,7 +48,9 @@ def prepare_occasions(spec: ItemSpec, data: Any, group: str | None, weights: str
     factors = spec.syntax or factors_of(spec.factors, items, spec.covariates)
     for name in (*factors.items, *factors.covariates):
         if name in (person, occasion):
-            raise ValueError(f"The variable {name!r} says who or when, and is also in the model: it can be one of them.")
+            raise ValueError(
+                f"The variable {name!r} says who or when, and is also in the model: it can be one of them."
+            )
     if isinstance(spec.item_type, Mapping):
         for name in spec.item_type:
             if name not in factors.items:
@@ -67,13 +69,11 @@ def prepare_occasions(spec: ItemSpec, data: Any, group: str | None, weights: str
     n = len(wide.y)
     check_rows(n, len(factors.items))
     check_covariates(wide, spec.group_equal)
-    table, measurement = assemble(
-        spec, coding, wide.group_labels, (), margins_of(codes, coding), occasions
-    )
+    table, measurement = assemble(spec, coding, wide.group_labels, (), margins_of(codes, coding), occasions)
     said = check_links(wide.y.reshape(n, occasions.n, -1), factors.items, _items_by_factor(table), labels)
-    if not spec.priors:
-        check_counts(table, coding)
     everywhere = repeated_coding(coding, occasions)
+    if not spec.priors:
+        check_counts(table, everywhere)
     data_ = ItemData(everywhere.encode(wide.y), wide.group, wide.weight, wide.covariates)
     wide = Responses(**{**vars(wide), "long": rows})
     notes = (*wide.notes, *coding.notes, _counted(occasions, rows, n), *said)
@@ -84,9 +84,7 @@ def read_occasions(table: ItemTable, coding: Coding, group: str | None, data: An
     """New persons of a fitted model: their coded answers, their rows, and labels of persons."""
     occasions = table.occasions
     assert occasions is not None
-    long = Responses.for_scoring(
-        data, occasions.items, group=group, labels=table.groups, covariates=table.covariates
-    )
+    long = Responses.for_scoring(data, occasions.items, group=group, labels=table.groups, covariates=table.covariates)
     who, _ = person_column(data, occasions.person, occasions.occasion)
     when = occasions_of_rows(data, occasions.occasion)
     rows = rows_of(_row_labels(data, np.ones(len(who), bool)), who, when, occasions.labels, occasions.occasion)

@@ -22,8 +22,8 @@ class Autoregressive(Latent):
 
     cross_lagged: Phi_t is full, so that every factor is regressed on all factors of the occasion before; False: on
     itself only. equal: "regressions" (Phi_t, and effects of covariates) and "innovations" (Psi_t) that are the same at
-    all t; () frees them. means: alpha_t is free (loadings and intercepts of items are the same at all occasions); False:
-    0. Written as a structural model x = B x + alpha + xi of all T occasions. Joereskog (1979); Anderson (1960).
+    all t; () frees them. means: alpha_t is free (item parameters are the same at all occasions); False: 0. Written as a
+    structural model x = B x + alpha + xi of all T occasions. Joereskog (1979); Andersen (1985), Psychometrika 50.
 
     Raises ValueError for other names in equal.
     """

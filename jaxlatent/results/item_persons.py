@@ -1,4 +1,4 @@
-"""Persons of a fit, or new ones: what engines take of them, and tables with a row a person, or a person and occasion."""
+"""Persons of a fit, or new ones: what engines take of them, and tables by person, or person and occasion."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ class Persons:
         """Numbers of factors [person, D] as a row a person; with occasions as the user's rows, the factors of each."""
         import pandas as pd
 
-        return pd.DataFrame(self._rows(values), self.index if self.long is None else self.long.index, list(self.factors))
+        return pd.DataFrame(
+            self._rows(values), self.index if self.long is None else self.long.index, list(self.factors)
+        )
 
     def draws_frame(self, values: np.ndarray) -> pd.DataFrame:
         """Draws [person, draw, D] as rows of person (or the user's row) and draw (1, ..., n)."""
