@@ -23,9 +23,13 @@ class LongRows:
     person: np.ndarray
     occasion: np.ndarray
 
-    def take(self, keep: np.ndarray) -> LongRows:
-        """The rows where keep is true."""
-        return LongRows(self.index[keep], self.person[keep], self.occasion[keep])
+    def of(self, persons: np.ndarray) -> LongRows:
+        """The rows of these persons (true, or at these positions), who then are persons 0, 1, ..."""
+        chosen = np.arange(self.person.max(initial=-1) + 1)[persons]
+        place = np.full(self.person.max(initial=-1) + 1, -1)
+        place[chosen] = np.arange(len(chosen))
+        kept = place[self.person] >= 0
+        return LongRows(self.index[kept], place[self.person[kept]], self.occasion[kept])
 
 
 def person_column(data: Any, given: str | None, occasion: str) -> tuple[np.ndarray, str | None]:
@@ -118,30 +122,26 @@ def widened(data: Responses, rows: LongRows, persons: np.ndarray, n: int, names:
     y[rows.person, rows.occasion] = data.y
     _, first = np.unique(rows.person, return_index=True)
 
-    def of_persons(values: np.ndarray | None, what: str) -> np.ndarray | None:
-        if values is None:
-            return None
+    def of_persons(values: np.ndarray, what: str) -> np.ndarray:
         differs = values != values[first][rows.person]
         if differs.any():
-            row = int(np.flatnonzero(differs.reshape(len(values), -1).any(1))[0])
+            row = int(np.flatnonzero(differs)[0])
             raise ValueError(
                 f"The {what} of the person {persons.tolist()[row]!r} is not the same in all rows (see row {row + 1}):"
                 f" with occasions expected one {what} for each person."
             )
         return values[first]
 
-    group = of_persons(data.group, f"group {data.group_name!r}")
-    weight = of_persons(data.weight, "weight")
-    z = data.covariates
-    parts = (
-        [of_persons(z[:, k], f"covariate {name!r}") for k, name in enumerate(data.covariate_names)]
-        if z is not None
-        else []
-    )
+    weight, z = data.weight, data.covariates
+    if weight is not None:
+        weight = of_persons(weight, "weight")
+        weight = weight * (n_persons / weight.sum())
+    if z is not None:
+        columns = enumerate(data.covariate_names)
+        z = np.column_stack([of_persons(z[:, k], f"covariate {name!r}") for k, name in columns])
     return replace(
-        data, y=y.reshape(n_persons, n * j), names=names, group=group,
-        weight=None if weight is None else weight * (n_persons / weight.sum()),
-        covariates=np.column_stack(parts) if parts else None, index=persons[first],
+        data, y=y.reshape(n_persons, n * j), names=names, group=of_persons(data.group, f"group {data.group_name!r}"),
+        weight=weight, covariates=z, index=persons[first], long=rows,
     )  # fmt: skip
 
 
@@ -165,14 +165,12 @@ def check_links(
                 f"No item among {shown} was answered both at the occasion {labels[t]!r} and at one linked to"
                 f" {labels[0]!r}: expected common items, or leave out the rows of that occasion."
             )
-    t, j = np.nonzero(~seen)
-    if not len(t):
+    unseen = np.argwhere(~seen)
+    if not len(unseen):
         return ()
-    return (
-        f"Nobody answered {names[j[0]]!r} at the occasion {labels[t[0]]!r}"
-        + (f", nor {len(t) - 1} other item(s) at some occasion" if len(t) > 1 else "")
-        + ": missing by design.",
-    )
+    t, j = unseen[0]
+    more = f", nor {len(unseen) - 1} other item(s) at some occasion" if len(unseen) > 1 else ""
+    return (f"Nobody answered {names[j]!r} at the occasion {labels[t]!r}{more}: missing by design.",)
 
 
 def _key(data: Any, name: str, role: str) -> np.ndarray:

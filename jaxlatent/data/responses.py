@@ -211,6 +211,7 @@ class Responses:
             index=self.index[keep],
             covariates=pick(self.covariates),
             notes=self.notes + ((note,) if note else ()),
+            long=None if self.long is None else self.long.of(keep),
         )
 
     def drop_empty_rows(self) -> Responses:

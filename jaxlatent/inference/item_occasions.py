@@ -75,7 +75,6 @@ def prepare_occasions(spec: ItemSpec, data: Any, group: str | None, weights: str
     if not spec.priors:
         check_counts(table, everywhere)
     data_ = ItemData(everywhere.encode(wide.y), wide.group, wide.weight, wide.covariates)
-    wide = Responses(**{**vars(wide), "long": rows})
     notes = (*wide.notes, *coding.notes, _counted(occasions, rows, n), *said)
     return Prepared(table, measurement, everywhere, data_, wide, cell_priors(spec.priors, table), notes, ())
 

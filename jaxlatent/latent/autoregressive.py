@@ -33,7 +33,8 @@ class Autoregressive(Latent):
     means: bool = True
 
     def __post_init__(self) -> None:
-        given = (self.equal,) if isinstance(self.equal, str) else tuple(self.equal)
+        names: Any = self.equal
+        given = (names,) if isinstance(names, str) else tuple(names)
         unknown = [name for name in given if name not in EQUAL]
         if unknown:
             raise ValueError(f"Expected names in equal among {', '.join(EQUAL)}; got {unknown[0]!r}.")

@@ -147,8 +147,7 @@ class _Gated(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         for n, size in enumerate(self.sizes):
-            ahead = nn.RNN(nn.GRUCell(size, name=f"forward{n}"))(x)
-            parts = [ahead]
+            parts: list[Any] = [nn.RNN(nn.GRUCell(size, name=f"forward{n}"))(x)]
             if self.bidirectional:
                 parts.append(nn.RNN(nn.GRUCell(size, name=f"backward{n}"), reverse=True, keep_order=True)(x))
             x = jnp.concatenate(parts, -1)
