@@ -95,7 +95,11 @@ class IRT:
         self.priors = dict(priors or {})
         self.rotation = rotation
         self.latent = latent
-        self.occasions = _occasions_of(occasions, factors, latent)
+        self.occasions = occasions_of(occasions, latent)
+        if self.occasions is not None and isinstance(self.factors, int) and self.factors != 1:
+            raise ValueError(
+                f"With occasions expected one factor, or factors as 'F =~ ...' or a Q-matrix; got {factors}."
+            )
         self.syntax = factors_of(factors, (), self.covariates) if isinstance(factors, str) else None
         _check_rotation(rotation, factors)
 
@@ -197,7 +201,7 @@ class IRT:
         return bind_items(self, self._prepare(data, group, None, listwise=missing == "listwise"))
 
 
-def _occasions_of(given: Any, factors: Any, latent: Any) -> tuple[str | None, str] | None:
+def occasions_of(given: Any, latent: Any) -> tuple[str | None, str] | None:
     """The columns of persons (None: to be found) and occasions; refuses what does not go together with occasions."""
     if given is None:
         if isinstance(latent, Autoregressive):
@@ -211,10 +215,6 @@ def _occasions_of(given: Any, factors: Any, latent: Any) -> tuple[str | None, st
         raise ValueError(f"Expected occasions as a column, or as a pair (person, occasion); got {given!r}.")
     if names[0] == names[1]:
         raise ValueError(f"Expected different columns for person and occasion; got {names[0]!r} for both.")
-    if isinstance(factors, int | np.integer) and factors != 1:
-        raise ValueError(
-            f"With occasions expected one factor, factors as 'F =~ ...' or a Q-matrix; got {factors} exploratory ones."
-        )
     if not is_normal(latent):
         raise ValueError(f"With occasions expected latent=jl.latent.Autoregressive(...), or none; got {latent!r}.")
     return names[0], names[1]

@@ -57,8 +57,7 @@ def item_arrays(fit: ItemResponseFit, include_data: bool) -> dict[str, Any]:
     if include_data and f.responses is not None:
         r = f.responses.to_dense() if isinstance(f.responses, LongResponses) else f.responses
         arrays |= {"y": r.y, "group": r.group, "index": r.index}
-        if r.long is not None:
-            arrays |= {f"long_{name}": np.asarray(value) for name, value in vars(r.long).items()}
+        arrays |= long_arrays(r)
         arrays |= {n: a for n, a in (("weight", r.weight), ("covariates", r.covariates)) if a is not None}
     return arrays if f.amortized is None else arrays | trained_arrays(f)
 
@@ -85,7 +84,7 @@ def item_manifest(fit: ItemResponseFit) -> dict[str, Any]:
         "priors": sorted(spec.priors),
         "rotation": spec.rotation,
         "latent": None if spec.latent is None else described(spec.latent),
-        "occasions": None if occasions is None else {"option": list(spec.occasions), **asdict(occasions)},
+        "occasions": described_occasions(spec.occasions, occasions),
         "turned": None if rotation is None else rotation.settings.name,
         "anchors": list(f.anchors),
         "names": list(f.coding.names),
@@ -137,7 +136,23 @@ def _types(given: Any, objects: dict[str, Any]) -> Any:
     return {name: _types(value, objects) for name, value in given.items()}
 
 
-def _occasions(given: dict[str, Any] | None) -> Occasions | None:
+def long_arrays(r: Responses) -> dict[str, Any]:
+    """The user's rows, where there are several occasions."""
+    return {} if r.long is None else {f"long_{name}": np.asarray(value) for name, value in vars(r.long).items()}
+
+
+def long_of(arrays: dict[str, np.ndarray]) -> LongRows | None:
+    """What long_arrays had."""
+    return LongRows(*(arrays[f"long_{f.name}"] for f in fields(LongRows))) if "long_index" in arrays else None
+
+
+def described_occasions(option: Any, occasions: Occasions | None) -> dict[str, Any] | None:
+    """Occasions as plain values."""
+    return None if occasions is None else {"option": list(option), **asdict(occasions)}
+
+
+def occasions_from(given: dict[str, Any] | None) -> Occasions | None:
+    """What described_occasions had."""
     if given is None:
         return None
     return Occasions(given["person"], given["occasion"], *(tuple(given[k]) for k in ("labels", "items", "factors")))
@@ -159,7 +174,7 @@ def item_fit_of(manifest: dict[str, Any], arrays: dict[str, np.ndarray], objects
         latent=latent, occasions=(m.get("occasions") or {}).get("option"),
     )  # fmt: skip
     coding = Coding(tuple(m["names"]), tuple(None if v is None else tuple(v) for v in m["values"]))
-    occasions = _occasions(m.get("occasions"))
+    occasions = occasions_from(m.get("occasions"))
     own = coding if occasions is None else Coding(occasions.items, coding.values[: len(occasions.items)])
     table, measurement = assemble(spec, own, tuple(m["groups"]), m["anchors"], None, occasions)
     layout = item_layout(table)
@@ -173,10 +188,9 @@ def item_fit_of(manifest: dict[str, Any], arrays: dict[str, np.ndarray], objects
     rule = RULES[m["rule"]["class"]](**options)
     responses, data = None, ItemData(np.zeros((0, len(coding.names)), np.int8), np.zeros(0, np.int32), None, None)
     if "y" in arrays:
-        long = LongRows(*(arrays[f"long_{f.name}"] for f in fields(LongRows))) if occasions is not None else None
         responses = Responses(
             arrays["y"], coding.names, arrays["group"], tuple(m["groups"]), arrays.get("weight"), None, arrays["index"],
-            m["group"], (), arrays.get("covariates"), table.covariates, long,
+            m["group"], (), arrays.get("covariates"), table.covariates, long_of(arrays),
         )  # fmt: skip
         data = ItemData(coding.encode(responses.y), responses.group, responses.weight, responses.covariates)
     amortized = m["engine"].get("amortized")

@@ -23,6 +23,10 @@ class LongRows:
     person: np.ndarray
     occasion: np.ndarray
 
+    def of_each(self, values: np.ndarray, n: int) -> np.ndarray:
+        """[person, T n] -> [row, n]: what belongs to the occasion of each row."""
+        return values.reshape(len(values), -1, n)[self.person, self.occasion]
+
     def of(self, persons: np.ndarray) -> LongRows:
         """The rows of these persons (true, or at these positions), who then are persons 0, 1, ..."""
         chosen = np.arange(self.person.max(initial=-1) + 1)[persons]
@@ -84,6 +88,12 @@ def occasion_column(data: Any, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
 def occasions_of_rows(data: Any, name: str) -> np.ndarray:
     """Labels of every row's occasion."""
     return np.array([label_of(v) for v in _key(data, name, "occasion").tolist()], object)
+
+
+def labels_of(data: Any, kept: np.ndarray) -> Any:
+    """Labels of these rows: a pandas index, or positions."""
+    index = getattr(data, "index", None)
+    return index[kept] if index is not None and not callable(index) else np.flatnonzero(kept)
 
 
 def rows_of(index: Any, persons: np.ndarray, when: np.ndarray, labels: Sequence[str], name: str) -> LongRows:

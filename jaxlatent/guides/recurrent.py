@@ -57,7 +57,7 @@ class Recurrent(Guide):
         d = whole // n
         encoding = encoding_of(model, arrays)
         weights, cov = linear_start(model, encoding, arrays, whole)
-        columns = _by_occasion(encoding, n)
+        columns = encoding.by_occasion(n)
         shared = encoding.width - encoding.n_items - len(encoding.items)
         network = Network(columns.shape[1] + shared, self.hidden, d + _size(d), self.bidirectional)
         return BoundRecurrent(network, encoding, columns, weights, markov_parts(cov, n))
@@ -120,12 +120,3 @@ def markov_parts(cov: np.ndarray, n: int) -> dict[str, np.ndarray]:
 def _size(d: int) -> int:
     """How many numbers an occasion takes besides its mean."""
     return d * (d + 1) // 2 + d * d
-
-
-def _by_occasion(encoding: Encoding, n: int) -> np.ndarray:
-    """Columns [T, column] of every occasion's responses and what is missing of them, in the same order for all."""
-    per = encoding.n_items // n
-    missing = len(encoding.items) + np.arange(encoding.n_items)  # indicators are in the order of the items
-    responses = [np.flatnonzero(encoding.items // per == t) for t in range(n)]
-    absent = [missing[t * per : (t + 1) * per] for t in range(n)]
-    return np.stack([np.concatenate([a, b]) for a, b in zip(responses, absent, strict=True)])

@@ -12,6 +12,7 @@ from jaxlatent.data.frames import column_names, is_named, numeric_matrix
 from jaxlatent.data.occasions import (
     LongRows,
     check_links,
+    labels_of,
     occasion_column,
     occasions_of_rows,
     person_column,
@@ -63,7 +64,7 @@ def prepare_occasions(spec: ItemSpec, data: Any, group: str | None, weights: str
     coding = coding_for(long, [type_of(spec, name) for name in factors.items])
     codes = coding.encode(long.y)
     check_groups(codes, long, coding, spec.group_equal)
-    rows = rows_of(_row_labels(data, kept), who[kept], when[kept], labels, occasion)
+    rows = rows_of(labels_of(data, kept), who[kept], when[kept], labels, occasion)
     occasions = Occasions(person, occasion, labels, factors.items, factors.factors)
     wide = widened(long, rows, who[kept], occasions.n, occasions.repeated(factors.items))
     n = len(wide.y)
@@ -86,7 +87,7 @@ def read_occasions(table: ItemTable, coding: Coding, group: str | None, data: An
     long = Responses.for_scoring(data, occasions.items, group=group, labels=table.groups, covariates=table.covariates)
     who, _ = person_column(data, occasions.person, occasions.occasion)
     when = occasions_of_rows(data, occasions.occasion)
-    rows = rows_of(_row_labels(data, np.ones(len(who), bool)), who, when, occasions.labels, occasions.occasion)
+    rows = rows_of(labels_of(data, np.ones(len(who), bool)), who, when, occasions.labels, occasions.occasion)
     wide = widened(long, rows, who, occasions.n, coding.names)
     return ItemData(coding.encode(wide.y), wide.group, None, wide.covariates), rows, wide.index
 
@@ -94,12 +95,6 @@ def read_occasions(table: ItemTable, coding: Coding, group: str | None, data: An
 def repeated_coding(coding: Coding, occasions: Occasions) -> Coding:
     """The coding of the items of all occasions."""
     return Coding(occasions.repeated(coding.names), coding.values * occasions.n, coding.notes)
-
-
-def _row_labels(data: Any, kept: np.ndarray) -> Any:
-    """Labels of these rows: a pandas index, or positions."""
-    index = getattr(data, "index", None)
-    return index[kept] if index is not None and not callable(index) else np.flatnonzero(kept)
 
 
 def _items_by_factor(table: ItemTable) -> list[list[int]]:

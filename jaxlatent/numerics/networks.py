@@ -153,3 +153,30 @@ class _Gated(nn.Module):
             x = jnp.concatenate(parts, -1)
         last = nn.initializers.variance_scaling(self.scale, "fan_in", "normal")
         return nn.Dense(self.n_out, kernel_init=last, name="last")(x)
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """The same network at each of so many times [..., times n_in] -> [..., times n_out].
+
+    sizes: outputs that belong together; those of the first come first, for all times, then those of the second, ...
+    """
+
+    network: Network
+    times: int
+    sizes: tuple[int, ...]
+
+    @property
+    def n_in(self) -> int:
+        """Inputs of all times."""
+        return self.network.n_in * self.times
+
+    def init(self, key: jax.Array) -> Weights:
+        """Weights, another network for every key."""
+        return self.network.init(key)
+
+    def apply(self, weights: Weights, x: jax.Array) -> jax.Array:
+        """The outputs of all times at x [..., times n_in]."""
+        out = self.network.apply(weights, x.reshape(*x.shape[:-1], self.times, -1))
+        ends = [sum(self.sizes[: k + 1]) for k in range(len(self.sizes) - 1)]
+        return jnp.concatenate([part.reshape(*x.shape[:-1], -1) for part in jnp.split(out, ends, -1)], -1)

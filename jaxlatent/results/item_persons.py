@@ -52,9 +52,7 @@ class Persons:
         return pd.DataFrame(rows.reshape(-1, rows.shape[-1]), index, list(self.factors))
 
     def _rows(self, values: np.ndarray) -> np.ndarray:
-        if self.long is None:
-            return values
-        return values.reshape(len(values), -1, len(self.factors))[self.long.person, self.long.occasion]
+        return values if self.long is None else self.long.of_each(values, len(self.factors))
 
 
 def persons_of(fitted: ItemFitted, data: Any = None) -> Persons:

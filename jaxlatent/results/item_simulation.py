@@ -35,14 +35,14 @@ def simulate_items(fitted: ItemFitted, n: int, key: int = 0) -> pd.DataFrame:
         y = draw(fitted, g, int(n), key)
         frame = pd.DataFrame(raw_values(fitted, y), columns=list(fitted.table.observed))
         if fitted.table.occasions is not None:
-            frame = _lengthened(frame, fitted.table.occasions, g * int(n))
+            frame = lengthened(frame, fitted.table.occasions, g * int(n))
         if fitted.table.n_groups > 1:
             frame[fitted.group_name or "group"] = label
         frames.append(frame)
     return pd.concat(frames, ignore_index=True)
 
 
-def _lengthened(frame: pd.DataFrame, occasions: Occasions, first: int) -> pd.DataFrame:
+def lengthened(frame: pd.DataFrame, occasions: Occasions, first: int) -> pd.DataFrame:
     """A row for each person (numbered from first) and occasion."""
     import pandas as pd
 
