@@ -1,4 +1,4 @@
-"""Items answered on several occasions: the table, the likelihood, scores by person and occasion, recurrent guides."""
+"""Several occasions: the table, the likelihood, scores by person and occasion, recurrent guides, deep models."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.special import expit, logsumexp
+from scipy.stats import multivariate_normal
 
 import jaxlatent as jl
 
@@ -247,21 +248,25 @@ def test_an_item_that_is_not_given_at_an_occasion_is_missing_by_design():
 
 def test_markov_normal_is_a_normal_distribution():
     import jax
-    from numpyro.distributions import MultivariateNormal
 
     from jaxlatent.guides.markov_normal import MarkovNormal
     from jaxlatent.guides.recurrent import markov_parts
 
     keys = jax.random.split(jax.random.key(0), 5)
     shapes = [(3, 4, 2), (3, 4, 2), (3, 4, 1), (3, 3, 2, 2)]
-    q = MarkovNormal(*(0.4 * jax.random.normal(k, s) for k, s in zip(keys, shapes, strict=False)))
-    dense = MultivariateNormal(q.mean, q.covariance_matrix)
-    x = q.sample(keys[4], (20_000,))
-    np.testing.assert_allclose(q.log_prob(x[:10]), dense.log_prob(x[:10]), rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(np.cov(x[:, 0].T), q.covariance_matrix[0], atol=0.15)
-    precision = np.linalg.inv(np.asarray(q.covariance_matrix[0], float))
-    np.testing.assert_allclose(precision[:2, 4:], 0, atol=1e-3)
-    parts = markov_parts(np.asarray(q.covariance_matrix[0], float), 4)
+    q = MarkovNormal(*(np.asarray(0.4 * jax.random.normal(k, s)) for k, s in zip(keys, shapes, strict=False)))
+
+    @jax.jit
+    def found(q):
+        x = q.sample(keys[4], (20_000,))
+        return x, q.log_prob(x[:10]), q.mean, q.covariance_matrix
+
+    x, log_prob, mean, cov = (np.asarray(a, float) for a in found(q))
+    for k in range(3):
+        np.testing.assert_allclose(log_prob[:, k], multivariate_normal(mean[k], cov[k]).logpdf(x[:10, k]), atol=1e-3)
+    np.testing.assert_allclose(np.cov(x[:, 0].T), cov[0], atol=0.15)
+    np.testing.assert_allclose(np.linalg.inv(cov[0])[:2, 4:], 0, atol=1e-3)
+    parts = markov_parts(cov[0], 4)
     np.testing.assert_allclose(parts["carried"], q.carried[0], atol=1e-4)
     np.testing.assert_allclose(parts["log_diagonal"], q.log_diagonal[0], atol=1e-4)
 
@@ -276,21 +281,22 @@ def test_a_recurrent_guide_sees_occasions_and_no_missing_cell():
     arrays = bound.arrays
     changed = replace(arrays, y=np.where(arrays.observed, arrays.y, 1))
     last = replace(arrays, observed=np.asarray(arrays.observed) & (np.arange(12) < 8))
+    drawn = jax.jit(lambda guide, params, arrays: guide.distribution(params, arrays))
     for bidirectional in (True, False):
         guide = jl.guides.Recurrent(hidden=(4, 4), bidirectional=bidirectional).bind(bound.model, arrays)
-        start = guide.init(jax.random.key(0))
+        start = jax.jit(guide.init)(jax.random.key(0))
         loud = {**start, "weights": 0 * start["weights"],
                 "network": jax.tree.map(lambda a: a + 0.1, start["network"])}  # fmt: skip
-        q = guide.distribution(loud, arrays)
+        q = drawn(guide, loud, arrays)
         assert q.mean.shape == (bound.arrays.n_persons, 3) and q.mean.dtype == np.float32
-        np.testing.assert_array_equal(q.mean, guide.distribution(loud, changed).mean)
-        moved = np.abs(q.mean - guide.distribution(loud, last).mean).max(0) > 1e-6
+        np.testing.assert_array_equal(q.mean, drawn(guide, loud, changed).mean)
+        moved = np.abs(q.mean - drawn(guide, loud, last).mean).max(0) > 1e-6
         assert moved.tolist() == [bidirectional, bidirectional, True]
     plain = jl.guides.Amortized().bind(bound.model, arrays)
-    expected = plain.distribution(plain.init(jax.random.key(0)), arrays)
-    got = guide.distribution(start, arrays)
-    np.testing.assert_allclose(got.mean, expected.mean, atol=0.1)
-    np.testing.assert_allclose(got.covariance_matrix, expected.covariance_matrix, atol=0.1)
+    moments = jax.jit(lambda guide, params: (q := guide.distribution(params, arrays)) and (q.mean, q.covariance_matrix))
+    expected, got = moments(plain, jax.jit(plain.init)(jax.random.key(0))), moments(guide, start)
+    np.testing.assert_allclose(got[0], expected[0], atol=0.1)
+    np.testing.assert_allclose(got[1], expected[1], atol=0.1)
     with pytest.raises(ValueError, match=r"goes through the occasions.*guides.Amortized"):
         jl.guides.Recurrent().bind(jl.IRT("2pl").bind(frame[ITEMS]).model, arrays)
 
@@ -336,3 +342,99 @@ def test_amortized_inference_alone_finds_the_autoregression():
     assert abs(np.mean(missed**2) - 1) < 0.1
     value, error, _ = fit.log_likelihood_estimate
     assert value < exact.log_likelihood + 4 * error and value > exact.log_likelihood - 2
+
+
+# ---- deep models ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def linear(two):
+    """A linear decoder is the item response model."""
+    frame = two[0]
+    engine = jl.AmortizedVI(guide=jl.guides.Recurrent(hidden=(8,)), max_epochs=80)
+    return frame, jl.VAE(1, "2pl", decoder="linear", occasions="wave").fit(frame, engine)
+
+
+def test_a_linear_decoder_is_the_item_response_model(two, linear):
+    (_, _, exact), (frame, fit) = two, linear
+    value, error, _ = fit.log_likelihood_estimate
+    assert -0.01 * fit._fitted.n_persons < value - exact.log_likelihood < 3 * error + 0.5
+    step = fit.transition()
+    assert list(step) == ["intercept", "on_F1", "innovation"] and list(step.index) == ["F1.2"]
+    assert abs(step["on_F1"].iloc[0] - exact.regressions.loc["F1.2", "F1.1"]) < 0.2
+    scores = fit.scores()
+    assert scores.index.equals(frame.index) and np.corrcoef(scores["F1"], exact.scores()["F1"])[0, 1] > 0.98
+
+
+def test_rows_in_and_rows_out(linear, tmp_path):
+    frame, fit = linear
+    some = frame.head(6)
+    np.testing.assert_allclose(fit.decode(fit.transform(some)), fit.reconstruct(some))
+    assert list(fit.reconstruct(some)) == ITEMS and fit.reconstruct(some).index.equals(some.index)
+    filled = fit.impute(some.assign(y1=np.nan))
+    assert filled["y1"].between(0, 1).all() and filled.notna().all().all()
+    np.testing.assert_array_equal(filled["y4"][some["y4"].notna()], some["y4"].dropna())
+    new = fit.simulate(3)
+    assert list(new) == ["person", "wave", *ITEMS] and len(new) == 6
+    assert fit.raw_rows(some).index.names == ["person", "wave"]
+    assert "recurrent, 8 units" in str(fit.summary())
+    loaded = jl.load(fit.save(tmp_path / "deep.latent", include_data=True))
+    pd.testing.assert_frame_equal(loaded.scores(), fit.scores())
+
+
+def test_the_same_network_decodes_every_occasion():
+    import jax
+
+    frame, _ = simulated(40, 3, 1)
+    frame["size"] = frame["y1"] + 0.1 * frame["wave"]
+    kinds = dict.fromkeys(ITEMS, "bernoulli") | {"size": "normal", "y2": "normal"}
+    bound = jl.VAE(2, kinds, hidden=(5,), occasions="wave").bind(frame)
+    model = bound.model
+    params = {**model.layout.unpack(model.layout.start), **jax.jit(model.networks)(jax.random.key(0))}
+    x = np.random.default_rng(0).normal(size=(4, 2))
+    wide = [np.concatenate([np.zeros((4, 2 * t)), x, np.zeros((4, 4 - 2 * t))], 1).astype("float32") for t in range(3)]
+    expected = jax.jit(model.measurement.expected)
+    at = [np.asarray(expected(params, each, np.zeros(4, int))) for each in wide]
+    for t in range(3):
+        np.testing.assert_allclose(at[t][:, 5 * t : 5 * t + 5], at[0][:, :5], atol=1e-5)
+    assert np.abs(at[1][:, :5] - at[0][:, :5]).max() > 1e-3
+    assert model.n_latent == 6 and model.n_occasions == 3
+    index = model.layout.index
+    assert len(np.unique(index["regressions"][index["regressions"] >= 0])) == 4
+    guide = jl.guides.Recurrent(hidden=(4,)).bind(model, bound.arrays)
+    assert np.abs(guide.weights).sum() > 0  # principal components of one occasion, the same at each
+    q = jax.eval_shape(lambda: guide.distribution(guide.init(jax.random.key(0)), bound.arrays).mean)
+    assert q.shape == (40, 6)
+
+
+def test_what_does_not_go_with_occasions():
+    frame, _ = simulated(40, 2, 1)
+    for options, what in [
+        ({"latent_size": (2, 1)}, "no layers in latent_size"),
+        ({"covariance": "full", "likelihood": "normal"}, "no covariance of joint residuals"),
+        ({"latent": jl.latent.Flow()}, "With occasions expected latent=jl.latent.Autoregressive"),
+        ({"latent": jl.latent.Autoregressive(), "occasions": None}, "is for several occasions"),
+    ]:
+        given = {"latent_size": 1, "likelihood": "bernoulli", "occasions": "wave", **options}
+        with pytest.raises(ValueError, match=what):
+            jl.VAE(given.pop("latent_size"), given.pop("likelihood"), **given)
+    with pytest.raises(ValueError, match="two rows of the occasion"):
+        jl.VAE(1, "bernoulli", occasions="wave").fit(pd.concat([frame, frame.head(1)]))
+
+
+@pytest.mark.study
+def test_a_network_decodes_and_the_autoregression_is_found():
+    """Normal columns that bend with x: the factor is known up to a monotone map, its dependence nearly so."""
+    rng = np.random.default_rng(2)
+    n, t = 1000, 4
+    x = rng.normal(size=(n, t))
+    for k in range(1, t):
+        x[:, k] = 0.7 * x[:, k - 1] + np.sqrt(0.51) * x[:, k]
+    slopes = np.linspace(0.6, 1.4, 6)
+    y = np.tanh(0.5 * x[:, :, None]) * 2 * slopes + 0.5 * rng.normal(size=(n, t, 6))
+    frame = pd.DataFrame(y.reshape(-1, 6), columns=[f"v{j}" for j in range(6)])
+    frame.insert(0, "wave", np.tile(np.arange(t), n))
+    frame.insert(0, "person", np.repeat(np.arange(n), t))
+    fit = jl.VAE(1, "normal", hidden=(16,), occasions="wave").fit(frame)
+    assert np.abs(fit.transition()["on_F1"] - 0.7).max() < 0.05
+    assert abs(np.corrcoef(fit.scores()["F1"], x.ravel())[0, 1]) > 0.9
