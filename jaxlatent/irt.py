@@ -17,9 +17,9 @@ from jaxlatent.inference.item_preparation import Prepared, prepare, start_under_
 from jaxlatent.inference.marginal_fit import fit_items
 from jaxlatent.inference.settings import MarginalML, check_key
 from jaxlatent.irt_fit import ItemResponseFit
+from jaxlatent.latent.autoregressive import Autoregressive
 from jaxlatent.latent.histogram import Histogram
 from jaxlatent.latent.latent import Latent
-from jaxlatent.latent.normal import Normal
 from jaxlatent.measurement.family import Family
 from jaxlatent.measurement.item_types import ITEM_TYPES
 from jaxlatent.sem import ModelWarning
@@ -50,7 +50,10 @@ class IRT:
     posterior mode. latent: the distribution of the factors, jl.latent.Normal() by default, Flow(...) or Mixture(k), by
     AmortizedVI, whose means and covariances are the model's whatever its shape; or "empirical_histogram"
     (jl.latent.Histogram(n, limit)), by MarginalML, for one factor of any shape. rotation: of an exploratory solution
-    ("oblimin", "varimax", ...).
+    ("oblimin", "varimax", ...). occasions: for data with a row a person and occasion, the column of the occasion, or a
+    pair (person, occasion): item parameters are the same at all occasions, and factors follow
+    jl.latent.Autoregressive(), x_t = alpha_t + Phi x_{t-1} + xi_t. Persons are in the column "person" or in the row
+    labels where they are not named.
 
     Raises ValueError naming the option where something is contradictory. Bock and Aitkin (1981); Reckase (2009).
     """
@@ -69,8 +72,6 @@ class IRT:
         rotation: str | None = None,
         occasions: Any = None,
     ) -> None:
-        if occasions is not None:
-            raise ValueError("The option occasions is not in this version: leave it out.")
         latent = Histogram() if isinstance(latent, str) and latent == HISTOGRAM else latent
         if latent is not None and not isinstance(latent, Latent):
             raise ValueError(
@@ -94,6 +95,11 @@ class IRT:
         self.priors = dict(priors or {})
         self.rotation = rotation
         self.latent = latent
+        self.occasions = occasions_of(occasions, latent)
+        if self.occasions is not None and isinstance(self.factors, int) and self.factors != 1:
+            raise ValueError(
+                f"With occasions expected one factor, or factors as 'F =~ ...' or a Q-matrix; got {factors}."
+            )
         self.syntax = factors_of(factors, (), self.covariates) if isinstance(factors, str) else None
         _check_rotation(rotation, factors)
 
@@ -195,6 +201,25 @@ class IRT:
         return bind_items(self, self._prepare(data, group, None, listwise=missing == "listwise"))
 
 
+def occasions_of(given: Any, latent: Any) -> tuple[str | None, str] | None:
+    """The columns of persons (None: to be found) and occasions; refuses what does not go together with occasions."""
+    if given is None:
+        if isinstance(latent, Autoregressive):
+            raise ValueError("jl.latent.Autoregressive() is for several occasions: give their column as occasions.")
+        return None
+    names = (None, given) if isinstance(given, str) else given
+    if (
+        not isinstance(names, tuple | list) or len(names) != 2
+        or not isinstance(names[1], str) or not (names[0] is None or isinstance(names[0], str))
+    ):  # fmt: skip
+        raise ValueError(f"Expected occasions as a column, or as a pair (person, occasion); got {given!r}.")
+    if names[0] == names[1]:
+        raise ValueError(f"Expected different columns for person and occasion; got {names[0]!r} for both.")
+    if not is_normal(latent):
+        raise ValueError(f"With occasions expected latent=jl.latent.Autoregressive(...), or none; got {latent!r}.")
+    return names[0], names[1]
+
+
 def _check_held(data: Any, what: str) -> None:
     if isinstance(data, ScannedResponses):
         raise ValueError(f"{what} holds all answers in memory: pass pandas.read_parquet(path), or use AmortizedVI().")
@@ -211,7 +236,7 @@ def _check_types(given: Any) -> None:
 
 def _check_normal(latent: Latent | None) -> None:
     """MarginalML's points, scores and information are those of normal latent variables."""
-    if latent is not None and not isinstance(latent, Normal):
+    if not is_normal(latent):
         raise ValueError(
             f"MarginalML takes normal latent variables; got latent={latent!r}: use AmortizedVI(), or leave latent out."
         )
@@ -231,6 +256,8 @@ def fit_irt_batch(model: IRT, stacked: Any, engine: Any = None) -> Any:
     """Estimates of one item response model for many data sets: see fit_batch."""
     from jaxlatent.inference.item_batch import fit_item_stack
 
+    if model.occasions is not None:
+        raise ValueError("fit_batch takes item response models without occasions.")
     if isinstance(model.latent, Histogram):
         raise ValueError("fit_batch takes no empirical histogram: leave latent out.")
     engine = model._engine(engine)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxlatent.data.responses import Responses
 from jaxlatent.diagnostics import item_curves as curves
 from jaxlatent.diagnostics import item_tables as fit_tables
 from jaxlatent.diagnostics.item_measures import item_fit_measures, item_warnings
@@ -18,13 +17,13 @@ from jaxlatent.diagnostics.item_wald import item_wald_test
 from jaxlatent.inference.amortized_fit import log_likelihood_estimate
 from jaxlatent.inference.estimate import MESSAGES
 from jaxlatent.inference.importance import LogLikelihoodEstimate
-from jaxlatent.inference.item_data import ItemData, ItemRows
 from jaxlatent.inference.item_model import is_normal
 from jaxlatent.inference.marginal_fit import ItemFitted
 from jaxlatent.inference.settings import MarginalML
 from jaxlatent.integration.histogram import EmpiricalHistogram
 from jaxlatent.numerics.rotation import Rotation, rotate
 from jaxlatent.results import item_tables as tables
+from jaxlatent.results.item_persons import Persons, persons_of
 from jaxlatent.results.item_scores import METHODS, mode_scores, posterior_moments
 from jaxlatent.results.item_simulation import simulate_items
 from jaxlatent.results.plausible_values import plausible_values
@@ -201,8 +200,8 @@ class ItemResponseFit:
         """Log-likelihood of every person, fitted or new."""
         import pandas as pd
 
-        source, index = self._read(data)
-        return pd.Series(posterior_moments(self._fitted, source)[0], index, name="log_likelihood")
+        persons = persons_of(self._fitted, data)
+        return pd.Series(posterior_moments(self._fitted, persons.data)[0], persons.index, name="log_likelihood")
 
     def fit_measures(self) -> pd.Series:
         """npar, logl, aic, bic, sabic, g2, m2, c2 with their p-values and indices, srmsr."""
@@ -220,7 +219,7 @@ class ItemResponseFit:
 
     def person_fit(self) -> pd.DataFrame:
         """zh, infit and outfit at the EAP score with their z: a row a person of the fitted data."""
-        return fit_tables.person_fit_frame(self._diagnosis, self._read(None)[1])
+        return fit_tables.person_fit_frame(self._diagnosis, persons_of(self._fitted).index)
 
     def local_dependence(self, kind: str = "x2") -> pd.DataFrame:
         """Items by items: "x2" (LD X2), "df" (its df), "v" (Cramer's V with a sign), or "q3" (Yen's Q3)."""
@@ -302,20 +301,14 @@ class ItemResponseFit:
 
     # ---- persons ----------------------------------------------------------------------------------------------
 
-    def _read(self, data: Any) -> tuple[ItemRows, np.ndarray]:
-        f = self._fitted
-        if data is None:
-            if f.responses is None:
-                raise ValueError("This fit holds no rows (it was saved without its data): pass data.")
-            return f.data, f.responses.index
-        names = f.table.observed
-        group = f.group_name
-        source = Responses.for_scoring(data, names, group=group, labels=f.table.groups, covariates=f.table.covariates)
-        codes = f.coding.encode(source.y)
-        return ItemData(codes, source.group, None, source.covariates), source.index
-
     def scores(self, data: Any = None, method: str | None = None, return_se: bool = False) -> pd.DataFrame:
-        """Scores of persons, fitted or new: "eap" (default), "map", "ml", "wle" or "eapsum"; with <factor>_se."""
+        """Scores of persons, fitted or new: "eap" (default), "map", "ml", "wle" or "eapsum"; with <factor>_se.
+
+        With occasions a row for every row of the data: the factors at that occasion.
+        """
+        return self._scores(persons_of(self._fitted, data), method, return_se)
+
+    def _scores(self, persons: Persons, method: str | None = None, return_se: bool = False) -> pd.DataFrame:
         import pandas as pd
 
         method = method or "eap"
@@ -323,36 +316,25 @@ class ItemResponseFit:
             raise ValueError(f"Expected method to be one of {', '.join(METHODS)}; got {method!r}.")
         if method == "map":
             self._needs_normal("scores('map')")
-        source, index = self._read(data)
-        names = list(self._fitted.table.factors)
         if method == "eap":
-            _, values, cov = posterior_moments(self._fitted, source)
+            _, values, cov = posterior_moments(self._fitted, persons.data)
             values, errors = self._turned(values, cov)
         elif method == "eapsum":
-            values, errors = self._diagnosis.sum_scores(source.codes, source.group)
+            values, errors = self._diagnosis.sum_scores(persons.data.codes, persons.data.group)
         else:
-            values, errors = mode_scores(self._fitted, source, method)
+            values, errors = mode_scores(self._fitted, persons.data, method)
             if self._rotation is not None:
                 values, errors = values @ self._rotation.rotation, np.full_like(errors, np.nan)
-        frame = pd.DataFrame(values, index, names)
-        if return_se:
-            for k, name in enumerate(names):
-                frame[f"{name}_se"] = errors[:, k]
-        return frame
+        frame = persons.frame(values)
+        return pd.concat([frame, persons.frame(errors).add_suffix("_se")], axis=1) if return_se else frame
 
     def plausible_values(self, n: int = 5, key: int = 0, data: Any = None) -> pd.DataFrame:
-        """n draws of every person's factors from their posterior: rows person and draw (1, ..., n)."""
-        import pandas as pd
-
+        """n draws of every person's factors from their posterior: rows person (with occasions: row) and draw."""
         if isinstance(n, bool) or not isinstance(n, int) or n < 1:
             raise ValueError(f"Expected n to be a whole number from 1; got {n!r}.")
-        source, index = self._read(data)
-        values = plausible_values(self._fitted, source, n, key)
-        flat = values.reshape(-1, values.shape[-1])
-        rows = pd.MultiIndex.from_arrays(
-            [np.repeat(index, n), np.tile(np.arange(1, n + 1), len(index))], names=["person", "draw"]
-        )
-        return pd.DataFrame(flat if self._turn is None else flat @ self._turn, rows, list(self._fitted.table.factors))
+        persons = persons_of(self._fitted, data)
+        values = plausible_values(self._fitted, persons.data, n, key)
+        return persons.draws_frame(values if self._turn is None else values @ self._turn)
 
     def _turned(self, values: np.ndarray, cov: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if self._rotation is not None:

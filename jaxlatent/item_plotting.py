@@ -22,6 +22,7 @@ from jaxlatent.plots.residual_plots import residuals
 from jaxlatent.plots.scree_plot import scree
 from jaxlatent.results import item_curves as curves
 from jaxlatent.results.item_difficulties import difficulties_along, items_of_factor
+from jaxlatent.results.item_persons import persons_of
 from jaxlatent.results.learned_latent import log_density, marginal_density
 
 if TYPE_CHECKING:
@@ -123,14 +124,19 @@ class ItemPlots:
         thresholds = difficulties_along(table, slopes, f, self._fitted.coding, keep).dropna(how="all")
         if thresholds.empty:
             raise ValueError(f"No item of the factor {self._label(f)!r} has a difficulty: there is nothing to map.")
-        values = self._fit.scores(data)[self._label(f)].to_numpy()
+        values = self._scores(data)[self._label(f)].to_numpy()
         if data is None and group is not None:
             values = values[self._fitted.data.group == g]
         return person_plots.wright_map(values, thresholds, factor=self._label(f), path=path)
 
     def scores(self, path: str | Path | None = None, *, data: Any = None, method: str | None = None) -> Any:
         """Distributions of scores, and of every pair of factors."""
-        return factor_scores(self._fit.scores(data, method), path=path)
+        return factor_scores(self._scores(data, method), path=path)
+
+    def _scores(self, data: Any, method: str | None = None, return_se: bool = False) -> pd.DataFrame:
+        """A row a person, also where there are several occasions."""
+        persons = persons_of(self._fitted, data).apart(self._fitted.table.factors)
+        return self._fit._scores(persons, method, return_se)
 
     def latent(self, path: str | Path | None = None, factor: str | None = None, *, persons: bool = True) -> Any:
         """The estimated distribution of the factors (or of one), by group, over the mean of the persons' posteriors."""
@@ -141,7 +147,7 @@ class ItemPlots:
         shown = {self._label(f): {label: self._density(x, f, g) for g, label in enumerate(labels)} for f in chosen}
         found = None
         if persons and self._fitted.responses is not None:
-            frame = self._fit.scores(return_se=True)
+            frame = self._scores(None, return_se=True)
             found = {name: curves.mean_density(x, frame[name], frame[f"{name}_se"]) for name in shown}
         return person_plots.latent_density(x, shown, persons=found, path=path)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from jaxlatent.amortized_storage import (
 )
 from jaxlatent.data.coding import Coding
 from jaxlatent.data.long_arrays import LongResponses
+from jaxlatent.data.occasions import LongRows
 from jaxlatent.data.responses import Responses
 from jaxlatent.inference.amortized_settings import AmortizedVI
 from jaxlatent.inference.estimate import Estimate
@@ -32,6 +33,7 @@ from jaxlatent.integration.histogram import EmpiricalHistogram
 from jaxlatent.irt import IRT
 from jaxlatent.irt_fit import ItemResponseFit
 from jaxlatent.spec.item_table import item_layout
+from jaxlatent.spec.occasions import Occasions
 
 KIND = "jaxlatent item response fit"
 RULES = {
@@ -55,6 +57,7 @@ def item_arrays(fit: ItemResponseFit, include_data: bool) -> dict[str, Any]:
     if include_data and f.responses is not None:
         r = f.responses.to_dense() if isinstance(f.responses, LongResponses) else f.responses
         arrays |= {"y": r.y, "group": r.group, "index": r.index}
+        arrays |= long_arrays(r)
         arrays |= {n: a for n, a in (("weight", r.weight), ("covariates", r.covariates)) if a is not None}
     return arrays if f.amortized is None else arrays | trained_arrays(f)
 
@@ -62,13 +65,13 @@ def item_arrays(fit: ItemResponseFit, include_data: bool) -> dict[str, Any]:
 def item_manifest(fit: ItemResponseFit) -> dict[str, Any]:
     """Everything else."""
     f, spec = fit._fitted, fit.spec
-    rotation = fit._rotation
+    rotation, occasions = fit._rotation, f.table.occasions
     factors = spec.factors
     if not isinstance(factors, int | str):
         factors = {
             "q": np.asarray(factors).astype(int).tolist(),
-            "rows": list(f.table.observed),
-            "columns": list(f.table.factors),
+            "rows": list(f.table.observed if occasions is None else occasions.items),
+            "columns": list(f.table.factors if occasions is None else occasions.factors),
         }
     rule = f.rule
     return {
@@ -81,6 +84,7 @@ def item_manifest(fit: ItemResponseFit) -> dict[str, Any]:
         "priors": sorted(spec.priors),
         "rotation": spec.rotation,
         "latent": None if spec.latent is None else described(spec.latent),
+        "occasions": described_occasions(spec.occasions, occasions),
         "turned": None if rotation is None else rotation.settings.name,
         "anchors": list(f.anchors),
         "names": list(f.coding.names),
@@ -132,6 +136,28 @@ def _types(given: Any, objects: dict[str, Any]) -> Any:
     return {name: _types(value, objects) for name, value in given.items()}
 
 
+def long_arrays(r: Responses) -> dict[str, Any]:
+    """The user's rows, where there are several occasions."""
+    return {} if r.long is None else {f"long_{name}": np.asarray(value) for name, value in vars(r.long).items()}
+
+
+def long_of(arrays: dict[str, np.ndarray]) -> LongRows | None:
+    """What long_arrays had."""
+    return LongRows(*(arrays[f"long_{f.name}"] for f in fields(LongRows))) if "long_index" in arrays else None
+
+
+def described_occasions(option: Any, occasions: Occasions | None) -> dict[str, Any] | None:
+    """Occasions as plain values."""
+    return None if occasions is None else {"option": list(option), **asdict(occasions)}
+
+
+def occasions_from(given: dict[str, Any] | None) -> Occasions | None:
+    """What described_occasions had."""
+    if given is None:
+        return None
+    return Occasions(given["person"], given["occasion"], *(tuple(given[k]) for k in ("labels", "items", "factors")))
+
+
 def item_fit_of(manifest: dict[str, Any], arrays: dict[str, np.ndarray], objects: dict[str, Any]) -> ItemResponseFit:
     """The fit of a manifest and its arrays; priors are not kept, because estimation is over."""
     import pandas as pd
@@ -145,10 +171,12 @@ def item_fit_of(manifest: dict[str, Any], arrays: dict[str, np.ndarray], objects
     spec = IRT(
         _types(m["item_type"], objects), factors, covariates=m["covariates"], group_equal=m["group_equal"],
         fixed=m["fixed"], constraints=constraints, rotation=m["rotation"],
-        latent=latent,
+        latent=latent, occasions=(m.get("occasions") or {}).get("option"),
     )  # fmt: skip
     coding = Coding(tuple(m["names"]), tuple(None if v is None else tuple(v) for v in m["values"]))
-    table, measurement = assemble(spec, coding, tuple(m["groups"]), m["anchors"])
+    occasions = occasions_from(m.get("occasions"))
+    own = coding if occasions is None else Coding(occasions.items, coding.values[: len(occasions.items)])
+    table, measurement = assemble(spec, own, tuple(m["groups"]), m["anchors"], None, occasions)
     layout = item_layout(table)
     statistics = {name: arrays[name] for name in STATISTICS}
     q = table.n_free
@@ -162,7 +190,7 @@ def item_fit_of(manifest: dict[str, Any], arrays: dict[str, np.ndarray], objects
     if "y" in arrays:
         responses = Responses(
             arrays["y"], coding.names, arrays["group"], tuple(m["groups"]), arrays.get("weight"), None, arrays["index"],
-            m["group"], (), arrays.get("covariates"), table.covariates,
+            m["group"], (), arrays.get("covariates"), table.covariates, long_of(arrays),
         )  # fmt: skip
         data = ItemData(coding.encode(responses.y), responses.group, responses.weight, responses.covariates)
     amortized = m["engine"].get("amortized")

@@ -12,6 +12,7 @@ import numpy as np
 
 from jaxlatent.data.arrays import Arrays
 from jaxlatent.guides.amortized import Amortized
+from jaxlatent.guides.default import default_guide
 from jaxlatent.guides.function import guide_of
 from jaxlatent.guides.numpyro_guide import guide_function
 from jaxlatent.models.blocks import parameter_blocks
@@ -69,9 +70,9 @@ def numpyro_guide(
 ) -> Function:
     """A guide for the site ``latent`` of ``numpyro_model``: guide(arrays, persons=None, size=None).
 
-    guide: one of jl.guides, ``Amortized()`` by default, or a function (y, observed, covariates) -> distribution with
-    batch shape [person] and event shape [D]. Its parameters are the numpyro.param ``guide``. With parameters="sample"
-    each ``<name>_free`` has a point mass.
+    guide: one of jl.guides, ``Amortized()`` by default (``Recurrent()`` with occasions), or a function (y, observed,
+    covariates) -> distribution with batch shape [person] and event shape [D]. Its parameters are the numpyro.param
+    ``guide``. With parameters="sample" each ``<name>_free`` has a point mass.
 
     Raises ValueError where the guide gives another shape.
     """
@@ -80,7 +81,9 @@ def numpyro_guide(
 
 def _guide_function(bound: BoundModel, guide: Any, sites: Sites, batch_size: int | None) -> Function:
     _check_batch_size(batch_size)
-    chosen = guide_of(Amortized() if guide is None else guide).bind(bound.model, bound.arrays)
+    chosen = guide_of(default_guide(bound.model.n_occasions) if guide is None else guide).bind(
+        bound.model, bound.arrays
+    )
     return guide_function(chosen, sites, batch_size)
 
 

@@ -12,17 +12,23 @@ import numpy as np
 from jaxlatent.data.frames import column_names, is_named, table_shape
 from jaxlatent.data.responses import Responses
 from jaxlatent.guides.amortized import Amortized
+from jaxlatent.guides.guide import Guide
+from jaxlatent.guides.recurrent import Recurrent
 from jaxlatent.inference.amortized_settings import AmortizedVI
 from jaxlatent.inference.deep_columns import COVARIANCES, Columns, columns_of, likelihood_of
 from jaxlatent.inference.deep_fit import deep_arrays, default_guide, fit_deep
 from jaxlatent.inference.deep_model import DecoderForm, deep_model
+from jaxlatent.inference.deep_occasions import read_long, repeated_columns, repeated_model
 from jaxlatent.inference.settings import check_key
+from jaxlatent.irt import occasions_of
+from jaxlatent.latent.autoregressive import Autoregressive
 from jaxlatent.latent.latent import Latent
 from jaxlatent.latent.layers import Layers
 from jaxlatent.latent.normal import Normal
 from jaxlatent.measurement.family import Family
 from jaxlatent.models.latent_variable_model import LatentVariableModel
 from jaxlatent.sem import ModelWarning
+from jaxlatent.spec.occasions import Occasions, Transition
 from jaxlatent.vae_fit import DeepFit
 
 if TYPE_CHECKING:
@@ -43,7 +49,8 @@ class VAE:
     gives any features of rows of coded columns, 0 where missing; a layer of our own makes q(x | y) of them.
     covariance: of normal columns given x, constant "diagonal", "low_rank" or "full" (complete rows), or "network", a
     diagonal that depends on x. Variances are at least 1e-4 of the column's. latent: jl.latent.Normal() by default,
-    Flow(...) or Mixture(k).
+    Flow(...) or Mixture(k). occasions: for data with a row a person and occasion, the column of the occasion, or a pair
+    (person, occasion): one decoder for all occasions, x_t = alpha_t + Phi x_{t-1} + xi_t (jl.latent.Autoregressive()).
 
     Raises ValueError naming the option. Kingma and Welling (2014); Burda, Grosse and Salakhutdinov (2016).
     """
@@ -58,6 +65,7 @@ class VAE:
         decoder: Any = None,
         covariance: str = "diagonal",
         latent: Latent | None = None,
+        occasions: Any = None,
     ) -> None:
         self.sizes = sizes_of(latent_size)
         self.latent_size = latent_size if isinstance(latent_size, int) else self.sizes
@@ -78,6 +86,9 @@ class VAE:
         if self.decoder == "linear" and covariance == "network":
             raise ValueError("covariance='network' needs a decoder that is a network; got decoder='linear'.")
         self.covariance, self.latent = covariance, latent
+        self.occasions = occasions_of(occasions, latent)
+        if self.occasions is not None:
+            self._check_occasions()
 
     def __repr__(self) -> str:
         return f"VAE({self.latent_size!r}, {self.likelihood!r})"
@@ -109,12 +120,12 @@ class VAE:
         if not isinstance(engine, AmortizedVI):
             raise ValueError(f"Expected AmortizedVI(...) as the engine of a VAE; got {engine!r}.")
         check_key(key)
-        responses = read(data, weights, missing)
-        columns, codes, model = self._prepare(responses)
-        settings = default_guide(engine, self._guide())
+        responses, occasions, columns, codes, model = self._read(data, weights, missing)
+        names = names_of(self.sizes)
         fitted = fit_deep(
-            model, columns, names_of(self.sizes), responses, codes, settings,
-            notes=(*responses.notes, *columns.notes), key=int(key), progress=progress, checkpoint=checkpoint,
+            model, columns, names if occasions is None else occasions.repeated(names), responses, codes,
+            default_guide(engine, self._guide()), notes=(*responses.notes, *columns.notes), key=int(key),
+            progress=progress, checkpoint=checkpoint, occasions=occasions,
         )  # fmt: skip
         fit = DeepFit(self, fitted, time.perf_counter() - started)
         for sentence in fit.warnings:
@@ -125,9 +136,33 @@ class VAE:
         """The model with its data: .model (LatentVariableModel), .responses and .arrays, for inference elsewhere."""
         from jaxlatent.bound import BoundModel
 
-        responses = read(data, None, None)
-        _, codes, model = self._prepare(responses)
+        responses, _, _, codes, model = self._read(data, None, None)
         return BoundModel(self, None, model, responses, deep_arrays(codes, responses.weight))
+
+    def _read(
+        self, data: Any, weights: str | None, missing: str | None
+    ) -> tuple[Responses, Occasions | None, Columns, np.ndarray, LatentVariableModel]:
+        """Responses (a row a person), occasions, columns, coded values and the model."""
+        if self.occasions is None:
+            responses = read(data, weights, missing)
+            return responses, None, *self._prepare(responses)
+        check_missing(missing)
+        names = names_of(self.sizes)
+        long, wide, occasions = read_long(data, self.occasions, names, weights, missing == "listwise")
+        columns, codes, _ = self._prepare(long)
+        model = self.model_of(columns, codes, occasions)
+        every = repeated_columns(columns, occasions)
+        return wide, occasions, every, every.encode(wide.y), model
+
+    def _check_occasions(self) -> None:
+        for name, given, right in (
+            ("latent_size", len(self.sizes), 1), ("encoder", self.encoder, None),
+            ("covariance of joint residuals", self.covariance in ("low_rank", "full"), False),
+        ):  # fmt: skip
+            if given != right:
+                raise ValueError(
+                    f"With occasions expected no {'layers in ' if right == 1 else ''}{name}: leave it out."
+                )
 
     def _prepare(self, responses: Responses) -> tuple[Columns, np.ndarray, LatentVariableModel]:
         """Columns, coded values and the model of these rows."""
@@ -145,9 +180,13 @@ class VAE:
             )
         return columns, codes, self.model_of(columns, codes)
 
-    def model_of(self, columns: Columns, codes: np.ndarray) -> LatentVariableModel:
-        """The model of these columns, with starting values from coded rows."""
-        return deep_model(columns, codes, self.sizes, self._form(), self._latent())
+    def model_of(self, columns: Columns, codes: np.ndarray, occasions: Occasions | None = None) -> LatentVariableModel:
+        """The model of these columns (of one occasion), with starting values from coded rows."""
+        model = deep_model(columns, codes, self.sizes, self._form(), self._latent())
+        if occasions is None:
+            return model
+        step = self.latent.transition if isinstance(self.latent, Autoregressive) else Transition()
+        return repeated_model(model, occasions.n, step)
 
     def _form(self) -> DecoderForm:
         if self.decoder is None:
@@ -157,9 +196,11 @@ class VAE:
     def _latent(self) -> Latent | None:
         if len(self.sizes) > 1:
             return Layers(self.sizes, self.hidden[-1:] or (64,))
-        return None if isinstance(self.latent, Normal) else self.latent
+        return None if isinstance(self.latent, Normal | Autoregressive) else self.latent
 
-    def _guide(self) -> Amortized:
+    def _guide(self) -> Guide:
+        if self.occasions is not None:
+            return Recurrent()
         most = MOST_FULL["linear" if isinstance(self.decoder, str) else "network"]
         family = "full" if sum(self.sizes) <= most else "diagonal"
         return Amortized(self.hidden, family, network=self.encoder)
@@ -167,8 +208,7 @@ class VAE:
 
 def read(data: Any, weights: str | None, missing: str | None) -> Responses:
     """Rows of all columns but the weights."""
-    if missing not in (None, "fiml", "listwise"):
-        raise ValueError(f"Expected missing to be None, 'fiml' or 'listwise'; got {missing!r}.")
+    check_missing(missing)
     if isinstance(data, Responses):
         found = data
     else:
@@ -183,6 +223,12 @@ def read(data: Any, weights: str | None, missing: str | None) -> Responses:
     if len(found.y) < 2:
         raise ValueError(f"Expected at least 2 rows; got {len(found.y)}.")
     return found
+
+
+def check_missing(missing: str | None) -> None:
+    """Raises ValueError for another option."""
+    if missing not in (None, "fiml", "listwise"):
+        raise ValueError(f"Expected missing to be None, 'fiml' or 'listwise'; got {missing!r}.")
 
 
 def sizes_of(latent_size: int | Sequence[int]) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +17,10 @@ from jaxlatent.inference.deep_fit import (
     DeepFitted,
     deep_log_likelihood_estimate,
 )
+from jaxlatent.inference.deep_occasions import labelled, new_rows
 from jaxlatent.inference.estimate import MESSAGES
 from jaxlatent.inference.importance import LogLikelihoodEstimate, PersonPosterior
+from jaxlatent.results.item_simulation import lengthened
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -96,9 +99,9 @@ class DeepFit:
         """log p(y) of every person, fitted or new, by n_samples draws of x from the guide."""
         import pandas as pd
 
-        codes, index = self._read(data)
+        codes, source = self._read(data)
         found = self._fitted.posteriors(codes, n_samples, known=data is None, key=key)
-        return pd.Series(found.log_marginal, index, name="log_likelihood")
+        return pd.Series(found.log_marginal, source.index, name="log_likelihood")
 
     def active_units(self) -> pd.DataFrame:
         """Of every latent variable the variance over persons of its posterior mean, and whether it is above 0.01.
@@ -114,38 +117,75 @@ class DeepFit:
         columns = {"variance": spread, "nats": nats, "active": spread > ACTIVE}
         return pd.DataFrame(columns, list(self._fitted.factors))
 
+    def transition(self) -> pd.DataFrame:
+        """Of a model of occasions: intercept, regressions on the factors before and innovation variance of factors.
+
+        x_t = alpha_t + Phi x_{t-1} + xi_t: a row a factor from the second occasion on. Raises ValueError without them.
+        """
+        import pandas as pd
+
+        f = self._fitted
+        if f.occasions is None:
+            raise ValueError("transition is for models of several occasions: give occasions.")
+        p, d = {name: np.asarray(value, float)[0] for name, value in f.matrices.items()}, len(f.occasions.factors)
+        rows = range(d, len(f.factors))
+        carried = [p["regressions"][k, (k // d - 1) * d : (k // d) * d] for k in rows]
+        columns = [f"on_{name}" for name in f.occasions.factors]
+        out = pd.DataFrame(carried, [f.factors[k] for k in rows], columns)
+        out.insert(0, "intercept", p["factor_means"][d:])
+        out["innovation"] = np.diagonal(p["factor_cov"])[d:]
+        return out
+
     # ---- persons ----------------------------------------------------------------------------------------------
 
-    def _read(self, data: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Coded values and row labels."""
+    @property
+    def _names(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Columns and factors, those of one occasion where there are several."""
+        f = self._fitted
+        return (f.observed, f.factors) if f.occasions is None else (f.occasions.items, f.occasions.factors)
+
+    def _frame(self, values: np.ndarray, source: Responses, names: Sequence[str]) -> pd.DataFrame:
+        """Numbers [person, ...] as a row a person, or a row for each of the user's rows of persons and occasions."""
+        import pandas as pd
+
+        if source.long is None:
+            return pd.DataFrame(values, source.index, list(names))
+        return pd.DataFrame(source.long.of_each(values, len(names)), source.long.index, list(names))
+
+    def _read(self, data: Any) -> tuple[np.ndarray, Responses]:
+        """Coded values, and whose they are."""
         f = self._fitted
         if data is None:
             if f.codes is None or f.responses is None:
                 raise ValueError("This fit holds no rows (it was saved without its data): pass data.")
-            return f.codes, f.responses.index
-        source = Responses.for_scoring(data, f.observed, group=None, labels=())
-        return f.columns.encode(source.y), source.index
+            return f.codes, f.responses
+        if f.occasions is not None:
+            source = new_rows(data, f.occasions)
+        else:
+            source = Responses.for_scoring(data, f.observed, group=None, labels=())
+        return f.columns.encode(source.y), source
 
-    def _posterior(self, data: Any) -> tuple[PersonPosterior, np.ndarray]:
-        codes, index = self._read(data)
+    def _posterior(self, data: Any) -> tuple[PersonPosterior, Responses]:
+        codes, source = self._read(data)
         if data is None and "posterior" in self._fitted.cache:
-            return self._fitted.cache["posterior"], index
-        return self._fitted.posteriors(codes, DRAWS, known=data is None), index
+            return self._fitted.cache["posterior"], source
+        return self._fitted.posteriors(codes, DRAWS, known=data is None), source
 
     def scores(self, data: Any = None, method: str | None = None, return_se: bool = False) -> pd.DataFrame:
-        """Posterior means of the latent variables of persons, fitted or new; with <factor>_se, posterior sd."""
+        """Posterior means of the latent variables of persons, fitted or new; with <factor>_se, posterior sd.
+
+        With occasions a row for every row of the data.
+        """
         import pandas as pd
 
         if method not in (None, "eap"):
             raise ValueError(f"Expected method to be 'eap', the posterior mean; got {method!r}.")
-        found, index = self._posterior(data)
-        names = list(self._fitted.factors)
-        frame = pd.DataFrame(found.mean, index, names)
-        if return_se:
-            errors = np.sqrt(np.maximum(np.diagonal(found.cov, axis1=-2, axis2=-1), 0))
-            for k, name in enumerate(names):
-                frame[f"{name}_se"] = errors[:, k]
-        return frame
+        found, source = self._posterior(data)
+        frame = self._frame(found.mean, source, self._names[1])
+        if not return_se:
+            return frame
+        errors = np.sqrt(np.maximum(np.diagonal(found.cov, axis1=-2, axis2=-1), 0))
+        return pd.concat([frame, self._frame(errors, source, self._names[1]).add_suffix("_se")], axis=1)
 
     def transform(self, data: Any) -> Any:
         """Scores of data: a frame for a frame, an array for an array."""
@@ -162,7 +202,7 @@ class DeepFit:
 
     def _points(self, x: Any) -> np.ndarray:
         """Latent variables as numbers [row, factor]."""
-        values, d = np.asarray(x, float), len(self._fitted.factors)
+        values, d = np.asarray(x, float), len(self._names[1])
         if values.ndim != 2 or values.shape[1] != d or not np.isfinite(values).all():
             raise ValueError(f"Expected finite latent variables [row, {d}]; got shape {values.shape} or other values.")
         return values
@@ -171,7 +211,7 @@ class DeepFit:
         """Columns of the data for rows of x."""
         import pandas as pd
 
-        return pd.DataFrame(found, x.index, list(self._fitted.observed)) if isinstance(x, pd.DataFrame) else found
+        return pd.DataFrame(found, x.index, list(self._names[0])) if isinstance(x, pd.DataFrame) else found
 
     def reconstruct(self, data: Any) -> Any:
         """E(y | x) at every person's posterior mean x: a frame for a frame, an array for an array."""
@@ -179,13 +219,12 @@ class DeepFit:
 
     def impute(self, data: Any = None, key: int = 0) -> Any:
         """The data with missing cells at their expected values given the observed cells of the person."""
-        import pandas as pd
-
-        codes, index = self._read(data)
+        codes, source = self._read(data)
         x = self._fitted.draws(codes, IMPUTATIONS, key, known=data is None)
-        expected = self._fitted.decode(x).mean(1)
+        each = x.reshape(*x.shape[:2], -1, len(self._names[1]))  # [person, draw, occasion, factor]
+        expected = self._fitted.decode(each).mean(1).reshape(codes.shape)
         filled = np.where(np.isnan(codes), expected, self._fitted.columns.decode(codes))
-        return filled if isinstance(data, np.ndarray) else pd.DataFrame(filled, index, list(self._fitted.observed))
+        return filled if isinstance(data, np.ndarray) else self._frame(filled, source, self._names[0])
 
     def simulate(self, n: int, key: int = 0) -> pd.DataFrame:
         """n persons drawn from the fitted model, in raw values."""
@@ -193,7 +232,8 @@ class DeepFit:
 
         if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
             raise ValueError(f"Expected n to be a whole number from 1; got {n!r}.")
-        return pd.DataFrame(self._fitted.sample(int(n), key)[1], columns=list(self._fitted.observed))
+        made = pd.DataFrame(self._fitted.sample(int(n), key)[1], columns=list(self._fitted.observed))
+        return made if self._fitted.occasions is None else lengthened(made, self._fitted.occasions, 0)
 
     def generate(self, like: Any, n: int, key: int = 0) -> Any:
         """E(y | x) of n new rows like the rows ``like``, those of one label say: x lies between two of them at random.
@@ -210,7 +250,7 @@ class DeepFit:
         rng = np.random.default_rng(key)
         first, second = rng.integers(len(x), size=n), rng.integers(len(x), size=n)
         made = self.decode(x[first] + rng.uniform(size=(n, 1)) * (x[second] - x[first]))
-        return made if isinstance(like, np.ndarray) else pd.DataFrame(made, columns=list(self._fitted.observed))
+        return made if isinstance(like, np.ndarray) else pd.DataFrame(made, columns=list(self._names[0]))
 
     def interpolate(self, first: Any, second: Any, steps: int = 9) -> Any:
         """E(y | x) at even steps from the posterior mean of one row to that of another (frames or arrays of a row)."""
@@ -221,7 +261,7 @@ class DeepFit:
             raise ValueError(f"Expected one row each, such as data.iloc[[0]]; got {len(ends[0])} and {len(ends[1])}.")
         share = np.linspace(0, 1, steps)[:, None]
         made = self.decode(ends[0] + share * (ends[1] - ends[0]))
-        return made if isinstance(first, np.ndarray) else pd.DataFrame(made, columns=list(self._fitted.observed))
+        return made if isinstance(first, np.ndarray) else pd.DataFrame(made, columns=list(self._names[0]))
 
     # ---- showing it -------------------------------------------------------------------------------------------
 
@@ -240,10 +280,11 @@ class DeepFit:
 
     def raw_rows(self, data: Any = None) -> pd.DataFrame:
         """Rows as the model reads them, in raw values: its columns in their order, missing cells nan."""
-        import pandas as pd
-
-        codes, index = self._read(data)
-        return pd.DataFrame(self._fitted.columns.decode(codes), index, list(self._fitted.observed))
+        codes, source = self._read(data)
+        frame = self._frame(self._fitted.columns.decode(codes), source, self._names[0])
+        if self._fitted.occasions is not None and source.long is not None:
+            frame.index = labelled(source.long, source.index, self._fitted.occasions)
+        return frame
 
     def pictured(self) -> Pictured:
         """What pictures need."""
@@ -256,10 +297,13 @@ class DeepFit:
             f.cache["moments"] = x.mean(0), x.std(0)
         usage = f.cache["posterior"].mean.var(0) if "posterior" in f.cache else np.ones(len(f.factors))
         looks = np.array([(look.epoch, look.loss, -look.held) for look in f.trained.looks], float).reshape(-1, 3)
-        lowest = len(f.factors) if decoder is None else decoder.n_in
-        raw = None if f.responses is None else f.responses.y
+        observed, factors = self._names
+        lowest = len(factors) if decoder is None or f.occasions is not None else decoder.n_in
+        raw = None if f.responses is None else f.responses.y.reshape(-1, len(observed))
         center, spread = f.cache["moments"]
-        return Pictured(f.observed, f.factors, lowest, center, spread, usage, raw, looks)
+        if f.occasions is not None:  # at the first one
+            center, spread, usage = (a[: len(factors)] for a in (center, spread, usage))
+        return Pictured(observed, factors, lowest, center, spread, usage, raw, looks)
 
     def save(self, path: str | Path, *, include_data: bool = False) -> Path:
         """Write a .latent file (a zip of JSON and arrays, no pickle); the data only if asked for."""

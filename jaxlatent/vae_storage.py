@@ -23,7 +23,7 @@ from jaxlatent.inference.deep_fit import DeepFitted, deep_arrays
 from jaxlatent.inference.deep_polish import exact_rule
 from jaxlatent.inference.estimate import Estimate
 from jaxlatent.inference.reconstruction import Networks, Reconstruction
-from jaxlatent.item_storage import MissingObject
+from jaxlatent.item_storage import MissingObject, described_occasions, long_arrays, long_of, occasions_from
 from jaxlatent.measurement.family import Family
 from jaxlatent.measurement.item_types import ITEM_TYPES
 from jaxlatent.measurement.neural_counts import Binomial, Categorical
@@ -66,6 +66,7 @@ def deep_manifest(fit: DeepFit) -> dict[str, Any]:
         "exact": f.rule is not None, "log_likelihood": float(f.estimate.log_likelihood),
         "standard_error": f.estimate.statistics.get("standard_error", 0.0), "code": int(f.estimate.code),
         "steps": int(f.estimate.steps), "n_persons": f.n_persons, "elapsed": fit.elapsed, "notes": list(f.notes),
+        "occasions": described_occasions(spec.occasions, f.occasions),
         "key": f.key, "looks": [[float(v) for v in look] for look in f.trained.looks], "undone": f.trained.undone,
     }  # fmt: skip
 
@@ -76,14 +77,16 @@ def deep_fit_of(m: dict[str, Any], arrays: dict[str, np.ndarray], objects: Mappi
     spec = VAE(
         sizes[0] if len(sizes) == 1 else sizes, _given_likelihood(m["likelihood"], objects), hidden=m["hidden"],
         encoder=_object(m["encoder"], objects), decoder=_object(m["decoder"], objects), covariance=m["covariance"],
-        latent=latent_of(m["latent"]),
+        latent=latent_of(m["latent"]), occasions=(m.get("occasions") or {}).get("option"),
     )  # fmt: skip
     names = tuple(m["names"])
     families = tuple(_made_family(each, objects) for each in m["families"])
     values = tuple(None if v is None else tuple(v) for v in m["values"])
     columns = Columns(names, families, values, arrays["center"], arrays["scale"])
-    blank = np.zeros((2, len(names)))
-    model = spec.model_of(columns, blank)
+    occasions = occasions_from(m.get("occasions"))
+    p = len(names) if occasions is None else len(occasions.items)
+    own = Columns(names[:p], families[:p], values[:p], arrays["center"][:p], arrays["scale"][:p])
+    model = spec.model_of(own, np.zeros((2, p)), occasions)
     guide = made(guides, m["guide"])
     if m["guide_network"] is not None:
         guide = replace(guide, network=_object(m["guide_network"], objects))
@@ -106,7 +109,7 @@ def deep_fit_of(m: dict[str, Any], arrays: dict[str, np.ndarray], objects: Mappi
     rule = exact_rule(model, 1) if m["exact"] else None
     fitted = DeepFitted(
         model, columns, tuple(m["factors"]), codes, weight, responses, engine, trained, rule, estimate, m["n_persons"],
-        tuple(m["notes"]), m["key"],
+        tuple(m["notes"]), m["key"], occasions=occasions,
     )  # fmt: skip
     return DeepFit(spec, fitted, m["elapsed"])
 
@@ -142,14 +145,16 @@ def autoencoder_of(m: dict[str, Any], arrays: dict[str, np.ndarray]) -> AutoEnco
 def _rows(r: Responses | None) -> dict[str, Any]:
     if r is None:
         raise ValueError("This fit holds no rows, so include_data=True has nothing to save: leave it out.")
-    return {"y": r.y, "index": r.index} | ({} if r.weight is None else {"weight": r.weight})
+    return {"y": r.y, "index": r.index} | long_arrays(r) | ({} if r.weight is None else {"weight": r.weight})
 
 
 def _responses(arrays: dict[str, np.ndarray], names: tuple[str, ...]) -> Responses | None:
     if "y" not in arrays:
         return None
     y = arrays["y"]
-    return Responses(y, names, np.zeros(len(y), np.int32), ("1",), arrays.get("weight"), None, arrays["index"])
+    return Responses(
+        y, names, np.zeros(len(y), np.int32), ("1",), arrays.get("weight"), None, arrays["index"], long=long_of(arrays)
+    )
 
 
 def _name(given: Any) -> Any:

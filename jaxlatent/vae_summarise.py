@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from jaxlatent.guides.guide import Guide
+from jaxlatent.guides.recurrent import Recurrent
 from jaxlatent.measurement.family import Family
 from jaxlatent.report.blocks import Block, Heading, Paragraph, Row, Table
 from jaxlatent.report.numbers import fixed
@@ -39,7 +41,7 @@ def summary(fit: DeepFit) -> Summary:
          else f"network with layers of {', '.join(str(n) for n in spec.hidden) or 'no'} units"),
         ("Latent variables", " + ".join(str(n) for n in spec.sizes)),
         ("Distribution of these", type(f.model.latent).__name__ if spec.latent is not None else "normal"),
-        ("Guide", f"{f.engine.guide.family} normal" if hasattr(f.engine.guide, "family") else "of your own"),
+        ("Guide", _guide(f.engine.guide)),
         ("Particles", str(f.engine.particles)),
         ("Estimator of the gradient", str(f.engine.estimator)),
     ]  # fmt: skip
@@ -57,6 +59,12 @@ def summary(fit: DeepFit) -> Summary:
         )
         blocks.append(Table(("Variance of the mean", "Active"), lines, "Latent Variables", "parameters"))
     return Summary(info, tuple(blocks))
+
+
+def _guide(guide: Guide) -> str:
+    if isinstance(guide, Recurrent):
+        return f"recurrent, {' + '.join(str(n) for n in guide.hidden)} units"
+    return f"{guide.family} normal" if hasattr(guide, "family") else "of your own"
 
 
 def _named(family: Family) -> str:

@@ -304,7 +304,7 @@ OPTIONS = {
     "an item without a type": (lambda: IRT({"a": "2pl"}), "no entry for the item 'b'"),
     "a type without an item": (lambda: IRT(dict.fromkeys("abcdez", "2pl")), "names 'z', which is no item"),
     "latent": (lambda: IRT("2pl", latent=1), "Expected latent as jl.latent.Normal.*got 1"),
-    "occasions": (lambda: IRT("2pl", occasions=1), "option occasions is not in this version"),
+    "occasions": (lambda: IRT("2pl", occasions=1), r"occasions as a column, or as a pair \(person, occasion\); got 1"),
     "group_equal": (lambda: IRT("2pl", group_equal=("slopes",)), "names in group_equal among.*got 'slopes'"),
     "an unknown rotation": (lambda: IRT("2pl", 2, rotation="oblique"), "Expected a rotation out of .*'oblique'"),
     "a rotation of a confirmatory model": (lambda: IRT("2pl", "F =~ a + b", rotation="oblimin"), "exploratory"),

@@ -16,6 +16,7 @@ DENSE_SHARE = 0.25  # of the cells that are answered, from which a table is made
 
 if TYPE_CHECKING:
     from jaxlatent.data.long_arrays import LongResponses
+    from jaxlatent.data.occasions import LongRows
     from jaxlatent.data.scanned import ScannedResponses
 
 
@@ -24,7 +25,8 @@ class Responses:
     """Observed variables of persons, one group after the other.
 
     y [person, variable] with nan for missing; group [person] codes 0, 1, ...; weight [person] sums to the number of
-    persons within the whole sample; cluster [person] codes or None; index holds the user's row labels.
+    persons within the whole sample; cluster [person] codes or None; index holds the user's row labels. long: the user's
+    rows, where a person has one for each occasion and columns are the variables of all occasions.
     """
 
     y: np.ndarray
@@ -38,6 +40,7 @@ class Responses:
     notes: tuple[str, ...] = ()
     covariates: np.ndarray | None = None
     covariate_names: tuple[str, ...] = ()
+    long: LongRows | None = None
 
     @classmethod
     def from_frame(
@@ -208,6 +211,7 @@ class Responses:
             index=self.index[keep],
             covariates=pick(self.covariates),
             notes=self.notes + ((note,) if note else ()),
+            long=None if self.long is None else self.long.of(keep),
         )
 
     def drop_empty_rows(self) -> Responses:

@@ -62,6 +62,17 @@ class Encoding:
         """Number of columns."""
         return len(self.items) + self.n_items + self.n_covariates + self.n_groups - 1
 
+    def by_occasion(self, n: int) -> np.ndarray:
+        """Columns [T, column] of the responses of every occasion and what is missing of them, in one order for all.
+
+        The items are those of n occasions, one occasion after the other.
+        """
+        per = self.n_items // n
+        missing = len(self.items) + np.arange(self.n_items)  # indicators are in the order of the items
+        return np.stack(
+            [np.r_[np.flatnonzero(self.items // per == t), missing[t * per : (t + 1) * per]] for t in range(n)]
+        )
+
     def __call__(self, arrays: Arrays) -> jax.Array:
         """The input [person, width] of an encoder."""
         columns, there = _columns(self, arrays), arrays.observed

@@ -24,6 +24,8 @@ def linear_start(
     P C'V^-1 (Thomson's factor scores). Zeros and I / 2 where the starting values give no such model; principal
     components where x is decoded by a network. Host side.
     """
+    if model.measurement.decoder is not None and model.n_occasions > 1:
+        return components_by_occasion(encoding, arrays, d, model.n_occasions)
     if model.measurement.decoder is not None:
         return components(encoding, arrays, d, model.measurement.decoder.n_in)
     weights, cov = np.zeros((encoding.width, d)), np.eye(d) / 2
@@ -63,6 +65,23 @@ def components(encoding: Encoding, arrays: Arrays, d: int, n_in: int) -> tuple[n
     weights, cov = np.zeros((encoding.width, d)), np.eye(d)
     weights[:, :k] = np.sqrt(SHARE) * axes[:k].T * np.sqrt(len(rows)) / size[:k]
     cov[range(k), range(k)] = 1 - SHARE
+    return weights, cov
+
+
+def components_by_occasion(encoding: Encoding, arrays: Arrays, d: int, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Weights [column, T D] of the first D principal components of the responses of one occasion, the same at each."""
+    rows = np.linspace(0, arrays.n_persons - 1, min(arrays.n_persons, MOST_ROWS)).astype(int)
+    u = np.asarray(encoding(jax.tree.map(lambda a: np.asarray(a)[rows], arrays)), float)
+    at = encoding.by_occasion(n)
+    own = np.concatenate([u[:, columns] for columns in at])
+    _, size, axes = np.linalg.svd(own - own.mean(0), full_matrices=False)
+    each = d // n
+    k = min(each, int((size > 1e-6 * max(size[0], 1e-12)).sum()))
+    weights, cov = np.zeros((encoding.width, d)), np.eye(d)
+    for t, columns in enumerate(at):
+        to = t * each + np.arange(k)
+        weights[np.ix_(columns, to)] = np.sqrt(SHARE) * axes[:k].T * np.sqrt(len(own)) / size[:k]
+        cov[to, to] = 1 - SHARE
     return weights, cov
 
 

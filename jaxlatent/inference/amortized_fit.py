@@ -15,6 +15,7 @@ import numpy as np
 from jaxlatent.data.arrays import Arrays
 from jaxlatent.data.coding import Coding
 from jaxlatent.guides.amortized import Amortized
+from jaxlatent.guides.default import default_guide
 from jaxlatent.guides.free import Free
 from jaxlatent.guides.function import FromFunction, guide_of
 from jaxlatent.guides.guide import BoundGuide, Guide
@@ -129,6 +130,8 @@ def fit_amortized(
     layout = replace(layout, start=starting_values(table, layout, data, measurement) if start is None else start)
     if table.linear.rank:
         raise ValueError("AmortizedVI takes no linear constraints between parameters: use MarginalML().")
+    if engine.guide is None and table.occasions is not None:
+        engine = replace(engine, guide=default_guide(table.occasions.n))
     check_guide(guide_of(engine.guide or Amortized()), streamed is not None)
     n, d = data.n_persons if streamed is None else streamed.source.n_persons, len(table.factors)
     settings = engine.resolve(n)

@@ -24,8 +24,8 @@ class AmortizedVI:
 
     particles: R of every person and step; None takes 5. estimator: of the guide's gradient, "elbo", "iwae", "dreg"
     (Tucker et al. 2018), "stl" (Roeder et al. 2017) or "gdreg" (Bauer and Mnih 2021); None takes "dreg". guide: one of
-    jaxlatent.guides; None takes Amortized(family="full"). optimizer: an optax optimiser with a rate of its own, such as
-    optax.adam(1e-3); None takes Adam at a rate that is held, then lowered.
+    jaxlatent.guides; None takes Amortized(family="full"), or Recurrent() with occasions. optimizer: an optax optimiser
+    with a rate of its own, such as optax.adam(1e-3); None takes Adam at a rate that is held, then lowered.
     batch_size: persons of a step. max_epochs: passes over the data at most. polish: whether second-order steps on
     importance-sampled points follow where items factor and latent variables are normal, so that the end point is a
     maximum. se: "observed", "crossprod" or "none".

@@ -35,6 +35,7 @@ from jaxlatent.inference.importance import (
 from jaxlatent.inference.priors import Priors
 from jaxlatent.models.latent_variable_model import LatentVariableModel
 from jaxlatent.numerics.newton import CONVERGED, RUNNING
+from jaxlatent.spec.occasions import Occasions
 
 DRAWS = 200  # of each person, for scores
 LIKELIHOOD_DRAWS = 1000  # of each person, for log-likelihoods
@@ -60,6 +61,7 @@ class DeepFitted:
     notes: tuple[str, ...] = ()
     key: int = 0
     cache: dict[str, Any] = field(default_factory=dict)
+    occasions: Occasions | None = None  # columns and factors are those of several occasions, one after the other
 
     @property
     def observed(self) -> tuple[str, ...]:
@@ -69,6 +71,12 @@ class DeepFitted:
     def n_parameters(self) -> int:
         """Free cells and weights of the model's networks (not those of the guide)."""
         return self.model.layout.n_free + sum(int(np.size(leaf)) for leaf in jax.tree.leaves(self.trained.networks))
+
+    @property
+    def matrices(self) -> dict[str, np.ndarray]:
+        """Named matrices [1, ...] without networks."""
+        params = self.trained.params(np.asarray(self.estimate.free))
+        return {name: params[name] for name in self.model.layout.index}
 
     @property
     def params(self) -> dict[str, Any]:
@@ -103,14 +111,23 @@ class DeepFitted:
     def decode(self, x: np.ndarray) -> np.ndarray:
         """E(y | x) in raw values [..., column] at x [..., D]."""
         with jax.enable_x64(True):
-            given = fresh((self.model, single(self.params), np.asarray(x, np.float32)))
-            return self.columns.decode(np.asarray(_expected(*given), float))
+            given = fresh((self.model, single(self.params), self._anywhere(x)))
+            return self._of_one(self.columns.decode(np.asarray(_expected(*given), float)))
 
     def deviations(self, x: np.ndarray) -> np.ndarray:
         """Standard deviations of normal columns given x [..., column], in raw units; nan of other columns."""
         with jax.enable_x64(True):
-            given = fresh((self.model, single(self.params), np.asarray(x, np.float32)))
-            return np.sqrt(np.asarray(_variance(*given), float)) * self.columns.scale
+            given = fresh((self.model, single(self.params), self._anywhere(x)))
+            return self._of_one(np.sqrt(np.asarray(_variance(*given), float)) * self.columns.scale)
+
+    def _anywhere(self, x: np.ndarray) -> np.ndarray:
+        """x of one occasion [..., D] as that of the first of several; they are decoded alike."""
+        n = 1 if self.occasions is None else self.occasions.n
+        return np.concatenate([x, np.zeros((*x.shape[:-1], (n - 1) * x.shape[-1]))], -1).astype(np.float32)
+
+    def _of_one(self, y: np.ndarray) -> np.ndarray:
+        """Columns of the first occasion."""
+        return y if self.occasions is None else y[..., : len(self.occasions.items)]
 
     def sample(self, n: int, key: int, x: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Draws of x [n, D] and of raw values [n, column]; or of raw values at these x."""
@@ -170,6 +187,7 @@ def fit_deep(
     key: int = 0,
     progress: bool | None = None,
     checkpoint: str | Path | None = None,
+    occasions: Occasions | None = None,
 ) -> DeepFitted:
     """Train model and guide together; polish where the integral is exact; sum up the likelihood."""
     settings = engine.resolve(len(codes))
@@ -200,7 +218,7 @@ def fit_deep(
     estimate = Estimate(free, None, math.nan, CONVERGED if done else RUNNING, steps, {})
     fitted = DeepFitted(
         model, columns, factors, codes, responses.weight, responses, settings, trained, rule, estimate, len(codes),
-        tuple(said), key,
+        tuple(said), key, occasions=occasions,
     )  # fmt: skip
     return summed_up(fitted)
 

@@ -78,7 +78,9 @@ class Nodes:
 
 
 def exact_rule(model: LatentVariableModel, n_persons: int) -> Exact | None:
-    """The exact integral of a model with linear decoder and normal x, None where there is none."""
+    """The exact integral of a model with linear decoder and standard normal x, None where there is none."""
+    if model.n_occasions > 1:
+        return None
     if model.measurement.decoder is not None or not isinstance(model.latent, StructuralNormal):
         return None
     families = [family for family, _ in model.measurement.groups]

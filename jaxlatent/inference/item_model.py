@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxlatent.data.arrays import Arrays
 from jaxlatent.inference.item_data import ItemRows
+from jaxlatent.latent.autoregressive import Autoregressive
 from jaxlatent.latent.latent import Latent
 from jaxlatent.latent.normal import Normal
 from jaxlatent.latent.regression import LatentRegression
@@ -26,12 +27,14 @@ def item_model(
 ) -> LatentVariableModel:
     """Items given latent variables, and these: normal unless another distribution is given."""
     normal = LatentRegression() if table.covariates else StructuralNormal()
-    return LatentVariableModel(measurement, latent if latent is not None and not is_normal(latent) else normal, layout)
+    n_occasions = 1 if table.occasions is None else table.occasions.n
+    chosen = latent if latent is not None and not is_normal(latent) else normal
+    return LatentVariableModel(measurement, chosen, layout, n_occasions)
 
 
 def is_normal(latent: Latent | None) -> bool:
     """Whether latent variables are normal, so that points around modes and second-order steps are at hand."""
-    return latent is None or isinstance(latent, Normal | StructuralNormal | LatentRegression)
+    return latent is None or isinstance(latent, Normal | Autoregressive | StructuralNormal | LatentRegression)
 
 
 def item_arrays(data: ItemRows, dtype: str = "float32") -> Arrays:

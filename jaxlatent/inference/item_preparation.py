@@ -26,6 +26,7 @@ from jaxlatent.inference.item_checks import (
 from jaxlatent.inference.item_data import ItemData, ItemRows
 from jaxlatent.inference.marginal_fit import starting_values
 from jaxlatent.inference.priors import CellPrior, Priors
+from jaxlatent.latent.autoregressive import Autoregressive
 from jaxlatent.measurement.family import Family
 from jaxlatent.measurement.item_types import ITEM_TYPES, ItemType, family_of
 from jaxlatent.measurement.measurement import Measurement
@@ -33,6 +34,7 @@ from jaxlatent.spec.item_factors import Factors, factors_of
 from jaxlatent.spec.item_rows import build_item_table
 from jaxlatent.spec.item_start import anchor_items
 from jaxlatent.spec.item_table import Item, ItemTable, item_layout
+from jaxlatent.spec.occasions import Occasions, Transition, over_occasions
 
 LOGITS = {"logit_guessing": "guessing", "logit_upper": "upper"}
 
@@ -56,6 +58,10 @@ class ItemSpec(Protocol):
     def priors(self) -> dict[str, Any]: ...
     @property
     def syntax(self) -> Factors | None: ...
+    @property
+    def latent(self) -> Any: ...
+    @property
+    def occasions(self) -> tuple[str | None, str] | None: ...
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,10 @@ class Prepared:
 
 def prepare(spec: ItemSpec, data: Any, group: str | None, weights: str | None, *, listwise: bool = False) -> Prepared:
     """Read the data, find the items' categories and build the table."""
+    if spec.occasions is not None:
+        from jaxlatent.inference.item_occasions import prepare_occasions
+
+        return prepare_occasions(spec, data, group, weights, listwise)
     if isinstance(data, LongResponses | ScannedResponses):
         from jaxlatent.inference.item_sources import prepare_source
 
@@ -82,12 +92,12 @@ def prepare(spec: ItemSpec, data: Any, group: str | None, weights: str | None, *
     if listwise:
         responses = responses.listwise()
     check_covariates(responses, spec.group_equal)
-    coding = _coding(responses, [type_of(spec, name) for name in factors.items])
+    coding = coding_for(responses, [type_of(spec, name) for name in factors.items])
     check_size(responses, factors)
     codes = coding.encode(responses.y)
     anchors = anchor_items(responses.y, len(factors.factors)) if factors.exploratory else []
     check_groups(codes, responses, coding, spec.group_equal)
-    table, measurement = assemble(spec, coding, responses.group_labels, anchors, _margins(codes, coding))
+    table, measurement = assemble(spec, coding, responses.group_labels, anchors, margins_of(codes, coding))
     if not spec.priors:
         check_counts(table, coding)
     data_ = ItemData(codes, responses.group, responses.weight, responses.covariates)
@@ -137,10 +147,12 @@ def assemble(
     groups: Sequence[str],
     anchors: Sequence[int],
     margins: Sequence[np.ndarray] | None = None,
+    occasions: Occasions | None = None,
 ) -> tuple[ItemTable, Measurement]:
     """Table and families of a specification for items with known categories.
 
     margins, for starting values: of every item the shares of its categories, or mean and variance where it has none.
+    occasions: on which the items are answered, if these are several; coding and margins are of the items of one.
     """
     factors = spec.syntax or factors_of(spec.factors, coding.names, spec.covariates, anchors)
     types = [type_of(spec, name) for name in factors.items]
@@ -154,6 +166,10 @@ def assemble(
     check_shared(items)
     families = [_family(given, kind, k) for (kind, given), k in zip(types, coding.n_categories, strict=True)]
     check_simple(table, types)
+    if occasions is not None:
+        step = spec.latent.transition if isinstance(spec.latent, Autoregressive) else Transition()
+        table = over_occasions(table, occasions, step, spec.group_equal)
+        families = families * occasions.n
     return table, _measurement(families)
 
 
@@ -174,7 +190,7 @@ def _family(given: ItemType, name: str, n_categories: int) -> Family:
     return family_of(name, n_categories) if name in ITEM_TYPES else given.family_for(n_categories)
 
 
-def _coding(responses: Responses, types: Sequence[tuple[str, ItemType]]) -> Coding:
+def coding_for(responses: Responses, types: Sequence[tuple[str, ItemType]]) -> Coding:
     families = [given.family_for(3) for _, given in types]
     counts = [name in ("poisson", "negative_binomial") for name, _ in types]
     coding = coding_of(responses.y, responses.names, [f.categorical for f in families], counts)
@@ -185,7 +201,7 @@ def _coding(responses: Responses, types: Sequence[tuple[str, ItemType]]) -> Codi
     return coding
 
 
-def _margins(codes: np.ndarray, coding: Coding) -> list[np.ndarray]:
+def margins_of(codes: np.ndarray, coding: Coding) -> list[np.ndarray]:
     """Of every item the shares of its categories, or mean and variance where it has none."""
     out = []
     for column, k in zip(codes.T, coding.n_categories, strict=True):

@@ -6,15 +6,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jaxlatent.latent.autoregressive import Autoregressive
     from jaxlatent.latent.flow import Flow
     from jaxlatent.latent.histogram import Histogram
     from jaxlatent.latent.layers import Layers
     from jaxlatent.latent.mixture import Mixture
     from jaxlatent.latent.normal import Normal
 
-_WHERE = {"Flow": "flow", "Histogram": "histogram", "Layers": "layers", "Mixture": "mixture", "Normal": "normal"}
+_WHERE = {
+    "Autoregressive": "autoregressive", "Flow": "flow", "Histogram": "histogram", "Layers": "layers",
+    "Mixture": "mixture", "Normal": "normal",
+}  # fmt: skip
 
-__all__ = ["Flow", "Histogram", "Layers", "Mixture", "Normal"]
+__all__ = ["Autoregressive", "Flow", "Histogram", "Layers", "Mixture", "Normal"]
 
 
 def __getattr__(name: str) -> Any:

@@ -21,17 +21,21 @@ Params = Mapping[str, Any]
 _implied = jax.jit(jax.vmap(cells.implied))
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=("layout",), meta_fields=("measurement", "latent"))
+@partial(
+    jax.tree_util.register_dataclass, data_fields=("layout",), meta_fields=("measurement", "latent", "n_occasions")
+)
 @dataclass(frozen=True)
 class LatentVariableModel:
     """Measurement p(y | x), latent p(x), and the layout that makes named matrices [group, ...] of a free vector.
 
-    The pattern of free cells is data; measurement and latent are part of the compiled program.
+    The pattern of free cells is data; measurement and latent are part of the compiled program. n_occasions: items and
+    latent variables are those of the first occasion, then of the second, ..., as many at each.
     """
 
     measurement: Measurement
     latent: Latent
     layout: Layout
+    n_occasions: int = 1
 
     @staticmethod
     def normal(layout: Layout) -> LatentVariableModel:

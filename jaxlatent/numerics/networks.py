@@ -110,3 +110,73 @@ class _Layers(nn.Module):
         for n, size in enumerate(self.sizes[:-1]):
             x = nn.elu(nn.Dense(size, name=f"layer{n}")(x))
         return nn.Dense(self.sizes[-1], kernel_init=last, use_bias=self.bias, name="last")(x)
+
+
+@dataclass(frozen=True)
+class Recurrent:
+    """Gated recurrent units along the last axis but one [..., time, n_in] -> [..., time, n_out]; static, float32.
+
+    hidden: widths of layers, each with a cell forwards and, if bidirectional, another backwards; scale: as in MLP, of
+    the linear layer on top. Cho et al. (2014); Schuster and Paliwal (1997).
+    """
+
+    n_in: int
+    hidden: tuple[int, ...]
+    n_out: int
+    bidirectional: bool = True
+    scale: float = 1e-4
+
+    def init(self, key: jax.Array) -> Weights:
+        """Weights, another network for every key."""
+        return self._module().init(key, jnp.zeros((1, 1, self.n_in), jnp.float32))["params"]
+
+    def apply(self, weights: Weights, x: jax.Array) -> jax.Array:
+        """The network's output [..., time, n_out] at x [..., time, n_in]."""
+        return cast(jax.Array, self._module().apply({"params": weights}, x))
+
+    def _module(self) -> _Gated:
+        return _Gated(self.hidden, self.n_out, self.bidirectional, self.scale)
+
+
+class _Gated(nn.Module):
+    sizes: tuple[int, ...]
+    n_out: int
+    bidirectional: bool
+    scale: float
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        for n, size in enumerate(self.sizes):
+            parts: list[Any] = [nn.RNN(nn.GRUCell(size, name=f"forward{n}"))(x)]
+            if self.bidirectional:
+                parts.append(nn.RNN(nn.GRUCell(size, name=f"backward{n}"), reverse=True, keep_order=True)(x))
+            x = jnp.concatenate(parts, -1)
+        last = nn.initializers.variance_scaling(self.scale, "fan_in", "normal")
+        return nn.Dense(self.n_out, kernel_init=last, name="last")(x)
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """The same network at each of so many times [..., times n_in] -> [..., times n_out].
+
+    sizes: outputs that belong together; those of the first come first, for all times, then those of the second, ...
+    """
+
+    network: Network
+    times: int
+    sizes: tuple[int, ...]
+
+    @property
+    def n_in(self) -> int:
+        """Inputs of all times."""
+        return self.network.n_in * self.times
+
+    def init(self, key: jax.Array) -> Weights:
+        """Weights, another network for every key."""
+        return self.network.init(key)
+
+    def apply(self, weights: Weights, x: jax.Array) -> jax.Array:
+        """The outputs of all times at x [..., times n_in]."""
+        out = self.network.apply(weights, x.reshape(*x.shape[:-1], self.times, -1))
+        ends = [sum(self.sizes[: k + 1]) for k in range(len(self.sizes) - 1)]
+        return jnp.concatenate([part.reshape(*x.shape[:-1], -1) for part in jnp.split(out, ends, -1)], -1)

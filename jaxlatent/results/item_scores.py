@@ -135,13 +135,15 @@ def mode_scores(fitted: ItemFitted, data: ItemRows, kind: str) -> tuple[np.ndarr
         x, info = (np.asarray(a) for a in _modes(form, problem, jnp.asarray(fitted.free), modes, kind))
     d = x.shape[-1]
     x, info = x.reshape(-1, d)[places], info.reshape(-1, d, d)[places]
+    silent = np.diagonal(info, axis1=-2, axis2=-1) == 0  # factors of which a person answered no item
+    info = info + silent[:, :, None] * np.eye(d)
     with np.errstate(all="ignore"):
         good = np.linalg.det(info) > 1e-12
         cov = np.full(info.shape, np.nan)
         cov[good] = np.linalg.inv(info[good])
-        errors = np.sqrt(np.diagonal(cov, axis1=-2, axis2=-1))
+        errors = np.where(silent, np.nan, np.sqrt(np.diagonal(cov, axis1=-2, axis2=-1)))
     if kind == "ml":
         infinite = np.abs(x) > LIMIT
-        x = np.where(infinite, np.sign(x) * np.inf, x)
+        x = np.where(infinite, np.copysign(np.inf, x), x)
         errors = np.where(infinite.any(1, keepdims=True), np.nan, errors)
     return x[inverse], errors[inverse]

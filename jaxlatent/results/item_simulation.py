@@ -11,6 +11,7 @@ import numpy as np
 from jaxlatent.inference.latent_draws import draw_latent
 from jaxlatent.inference.marginal_fit import ItemFitted
 from jaxlatent.models.latent_prior import moments
+from jaxlatent.spec.occasions import Occasions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 def simulate_items(fitted: ItemFitted, n: int, key: int = 0) -> pd.DataFrame:
     """n persons per group with raw category values; with groups a last column holds the labels.
+
+    With occasions a row for each person and occasion, whose columns come first.
 
     Raises ValueError where n is not a positive number, or the model has covariates, whose values are not known.
     """
@@ -31,10 +34,24 @@ def simulate_items(fitted: ItemFitted, n: int, key: int = 0) -> pd.DataFrame:
     for g, label in enumerate(fitted.table.groups):
         y = draw(fitted, g, int(n), key)
         frame = pd.DataFrame(raw_values(fitted, y), columns=list(fitted.table.observed))
+        if fitted.table.occasions is not None:
+            frame = lengthened(frame, fitted.table.occasions, g * int(n))
         if fitted.table.n_groups > 1:
             frame[fitted.group_name or "group"] = label
         frames.append(frame)
     return pd.concat(frames, ignore_index=True)
+
+
+def lengthened(frame: pd.DataFrame, occasions: Occasions, first: int) -> pd.DataFrame:
+    """A row for each person (numbered from first) and occasion."""
+    import pandas as pd
+
+    n = len(frame)
+    out = pd.DataFrame(frame.to_numpy().reshape(n * occasions.n, -1), columns=list(occasions.items))
+    labels = [int(v) for v in occasions.labels] if all(v.isdecimal() for v in occasions.labels) else occasions.labels
+    out.insert(0, occasions.occasion, np.tile(np.asarray(labels), n))
+    out.insert(0, occasions.person or "person", np.repeat(np.arange(first, first + n), occasions.n))
+    return out
 
 
 def draw(fitted: ItemFitted, g: int, n: int, key: int) -> np.ndarray:

@@ -92,6 +92,7 @@ def starting_free(table: ItemTable, start: np.ndarray, y: np.ndarray, shape: np.
     for cell, value in given.items():
         total[cell[0]] += value**2
     widen = np.sqrt(1 + total / LOGISTIC**2)
+    first = len(table.factors) if table.occasions is None else len(table.occasions.factors)  # those of one occasion
     shared: dict[int, list[float]] = {}
     for row in table.rows:
         if not row.free:
@@ -103,7 +104,7 @@ def starting_free(table: ItemTable, start: np.ndarray, y: np.ndarray, shape: np.
             shared.setdefault(at, []).append(value if shape[row.cell[0]] else 0.3 * np.sign(value))
         elif row.matrix in ("intercepts", "spacing") and shape[row.cell[0]]:
             shared.setdefault(at, []).append(row.start * (widen[row.cell[0]] if row.matrix == "intercepts" else 1.0))
-        elif row.matrix == "factor_cov" and row.cell[0] != row.cell[1]:
+        elif row.matrix == "factor_cov" and row.cell[0] != row.cell[1] and max(row.cell) < first:
             shared.setdefault(at, []).append(cov[row.cell])
         elif row.matrix == "spacing":
             shared.setdefault(at, []).append(row.start)

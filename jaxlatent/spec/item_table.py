@@ -15,6 +15,8 @@ from jaxlatent.spec.restrictions_matrix import Linear
 if TYPE_CHECKING:
     import pandas
 
+    from jaxlatent.spec.occasions import Occasions
+
 PADDED = -1e30  # an intercept of a category that an item does not have
 ITEM_MATRICES = ("intercepts", "scoring", "guessing", "upper", "dispersion", "spacing", "shift")
 NEUTRAL = {"intercepts": PADDED, "spacing": PADDED, "upper": 1.0, "dispersion": 1.0}  # of items without; else 0
@@ -82,6 +84,7 @@ class ItemTable:
     linear: Linear
     labels: Mapping[str, int]
     definitions: tuple = ()
+    occasions: Occasions | None = None  # where items and factors are those of several occasions, one after the other
 
     @property
     def n_free(self) -> int:
