@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from jaxlatent.spec.two_tier import bifactor
     from jaxlatent.storage import load
     from jaxlatent.transformer import FactorTransformer
+    from jaxlatent.two_level_fit import TwoLevelFit
     from jaxlatent.vae import VAE
     from jaxlatent.vae_fit import DeepFit
 
@@ -78,6 +79,7 @@ _WHERE = {
     "AutoEncoder": "autoencoder",
     "AutoEncoderFit": "autoencoder",
     "FactorTransformer": "transformer",
+    "TwoLevelFit": "two_level_fit",
     "VAE": "vae",
     "DeepFit": "vae_fit",
     "ItemResponseFit": "irt_fit",
@@ -132,6 +134,7 @@ __all__ = [
     "Pair",
     "QuasiMonteCarlo",
     "Responses",
+    "TwoLevelFit",
     "VariationalBayes",
     "VariationalFit",
     "bartlett_sphericity",

@@ -1,0 +1,262 @@
+"""Two-level structural equation models by maximum likelihood: validation, start, Newton, and the models compared to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from jaxlatent.data.cluster_moments import ClusterMoments, cluster_means, cluster_moments, clusters_of
+from jaxlatent.data.moments import GroupMoments
+from jaxlatent.data.responses import Responses
+from jaxlatent.inference.estimate import Estimate
+from jaxlatent.inference.fitted import Fitted
+from jaxlatent.inference.fitting import exogenous_moments, newton_problem, restriction_jacobian
+from jaxlatent.inference.newton_engine import Newton, run_newton_on_host
+from jaxlatent.inference.settings import ML
+from jaxlatent.inference.two_level_model import (
+    LevelMoments,
+    TwoLevelProblem,
+    cluster_scores,
+    log_likelihood,
+    two_level,
+)
+from jaxlatent.numerics.definite import smallest_eigenvalue
+from jaxlatent.numerics.newton import CONVERGED
+from jaxlatent.spec.layout import Layout, layout_of, places
+from jaxlatent.spec.levels import LEVELS, by_level, level_start, levels_of, unrestricted
+from jaxlatent.spec.restrictions_matrix import Linear, split
+from jaxlatent.spec.table import ParameterTable
+
+SE = ("standard", "robust", "none")
+SINGULAR = 1e-10  # smallest eigenvalue, at unit diagonal, of an information matrix that can be inverted
+
+
+@dataclass(frozen=True)
+class TwoLevelFitted:
+    """A fitted two-level model.
+
+    fitted: the model by level (its groups are the levels); moments: what it was fitted to; levels [2, p]: where the
+    observed variables occur; saturated: the unrestricted moments, with saturated_parameters; exogenous: log-likelihood
+    of the fixed predictors, which is no part of the model's.
+    """
+
+    fitted: Fitted
+    moments: ClusterMoments
+    levels: np.ndarray
+    saturated: LevelMoments
+    saturated_parameters: int
+    exogenous: float
+
+    @property
+    def df(self) -> int:
+        return self.saturated_parameters - self.fitted.n_parameters
+
+    @property
+    def problem(self) -> TwoLevelProblem:
+        return TwoLevelProblem(self.fitted.layout, self.moments)
+
+    @property
+    def at(self) -> LevelMoments:
+        """Implied moments of both levels."""
+        return LevelMoments.of(self.problem.at(self.fitted.free))
+
+    @cached_property
+    def information(self) -> np.ndarray:
+        """Per person, observed or expected as the engine says [free, free]."""
+        found = two_level(self.problem, self.fitted.free)
+        return np.asarray(found.expected if self.fitted.engine.information == "expected" else found.hessian)
+
+    @cached_property
+    def vcov(self) -> np.ndarray | None:
+        """Covariance matrix of the estimates [free, free]; None where the information matrix is singular.
+
+        robust: the sandwich with the cross-products of clusters' scores (Huber 1967; White 1982).
+        """
+        f = self.fitted
+        if f.engine.se == "none" or not np.isfinite(f.free).all():
+            return None
+        tangent = f.tangent(self.information)
+        if not np.isfinite(tangent).all() or smallest_eigenvalue(tangent) <= SINGULAR:
+            return None
+        bread = f.basis @ np.linalg.inv(tangent) @ f.basis.T / self.moments.persons
+        if f.engine.se == "standard":
+            return bread
+        scores = self.scores
+        return bread @ (scores.T @ scores) @ bread
+
+    @property
+    def scores(self) -> np.ndarray:
+        """Scores of clusters over the free parameters [cluster, free]."""
+        data = self.fitted.rows
+        means, size = cluster_means(data)
+        codes = clusters_of(data)
+        deviation = (data.y - means[codes]) * self.moments.within
+        scatter = np.zeros((len(size), deviation.shape[1], deviation.shape[1]))
+        np.add.at(scatter, codes, deviation[:, :, None] * deviation[:, None, :])
+        return cluster_scores(self.moments, self.problem.at(self.fitted.free), means, size, scatter)
+
+    @cached_property
+    def baseline(self) -> tuple[float, int]:
+        """Log-likelihood (given fixed predictors) and number of parameters of the independence model."""
+        table = unrestricted(self.fitted.table, self.levels, covariances=False)
+        saturated = self.saturated
+        mean = np.stack([saturated.within_mean, saturated.between_mean])
+        cov = np.stack([saturated.within, saturated.between])
+        layout = layout_of(table, exogenous=exogenous_moments(table, mean, cov))
+        diagonal = np.stack([_positive(np.diag(np.diag(s))) for s in cov])
+        estimate = _newton(layout, self.moments, _fill(layout, mean, diagonal))
+        return float(estimate.log_likelihood) - self.exogenous, table.n_free
+
+
+def resolve(engine: Any, data: Responses, missing: str | None) -> ML:
+    """ML with its options filled in; raises ValueError for what two-level models don't take."""
+    if not isinstance(engine, ML):
+        raise ValueError(f"Two-level models are fitted by ML; got {engine!r}.")
+    if data.weight is not None:
+        raise ValueError("Two-level models take no sampling weights in this version: leave weights out.")
+    if missing not in (None, "listwise") or (data.has_missing and missing is None):
+        raise ValueError("Two-level models need complete rows in this version: use missing='listwise'.")
+    se = "robust" if engine.se == "cluster" else engine.se or "standard"
+    if se not in SE or engine.test not in (None, "standard", "none") or engine.likelihood != "normal":
+        raise ValueError(
+            f"Two-level models take se {', '.join(SE)}, test 'standard' and likelihood 'normal'; got se={engine.se!r},"
+            f" test={engine.test!r}, likelihood={engine.likelihood!r}."
+        )
+    if engine.information == "first_order":
+        raise ValueError("Two-level models take information 'observed' or 'expected'; got 'first_order'.")
+    return replace(engine, information=engine.information or "observed", se=se, test=engine.test or "standard")
+
+
+def fit_two_level(table: ParameterTable, data: Responses, engine: Any, missing: str | None) -> TwoLevelFitted:
+    """Fit a table with levels to complete rows in clusters; raises ValueError where they don't go together."""
+    engine = resolve(engine, data, missing)
+    data = data.listwise()
+    levels = levels_of(table)
+    leveled = by_level(table)
+    moments = cluster_moments(data, *levels)
+    restrictions = split(leveled)
+    if restrictions[1] or restrictions[2]:
+        raise ValueError("Two-level models take linear equality constraints only in this version.")
+    fixed, exogenous = _exogenous(leveled, moments, levels)
+    full = unrestricted(leveled, levels)
+    _check_size(leveled, full, restrictions[0])
+    saturated, top = _saturate(full, moments, fixed)
+    mean = np.stack([saturated.within_mean, saturated.between_mean])
+    cov = np.stack([saturated.within, saturated.between])
+    layout = layout_of(leveled, exogenous=fixed)
+    start = level_start(layout, mean, np.stack([_filled(s, at) for s, at in zip(cov, levels, strict=True)]))
+    estimate = _newton(layout, moments, start, restrictions[0])
+    matrix, equalities = restriction_jacobian(leveled, estimate, restrictions)
+    n = np.array([moments.persons, moments.clusters], float)
+    fitted = Fitted(
+        table=leveled,
+        places=places(leveled),
+        layout=layout,
+        moments=GroupMoments(mean, cov, n, leveled.observed),
+        engine=engine,
+        missing="complete",
+        estimate=estimate,
+        data=data,
+        group_labels=LEVELS,
+        saturated_log_likelihood=top - exogenous,
+        log_likelihood=float(estimate.log_likelihood) - exogenous,
+        restrictions=matrix,
+        equalities=equalities,
+        notes=data.notes,
+    )
+    return TwoLevelFitted(fitted, moments, levels, saturated, full.n_free, exogenous)
+
+
+def _newton(layout: Layout, moments: ClusterMoments, start: np.ndarray, linear: Linear | None = None) -> Estimate:
+    linear = Linear(np.zeros((0, len(start))), np.zeros(0)) if linear is None else linear
+    problem = newton_problem(TwoLevelProblem(layout, moments), start, linear, float(moments.persons), 0.0)
+    return run_newton_on_host(Newton(two_level), problem)
+
+
+def _check_size(table: ParameterTable, full: ParameterTable, linear: Linear) -> None:
+    if table.n_free == 0:
+        raise ValueError("The model has no free parameters: nothing is left to estimate; free at least one.")
+    excess = table.n_free - linear.rank - full.n_free
+    if excess > 0:
+        raise ValueError(
+            f"The model has {table.n_free} free parameters but the moments of both levels are only {full.n_free}: fix or"
+            f" equate at least {excess}, or add indicators."
+        )
+
+
+def _exogenous(
+    table: ParameterTable, moments: ClusterMoments, levels: np.ndarray
+) -> tuple[list[dict] | None, float]:
+    """The moments at which predictors are fixed, by level, and their log-likelihood."""
+    if not table.exogenous:
+        return None, 0.0
+    columns = np.array([table.observed.index(v) for v in table.exogenous])
+    only = replace(table, observed=table.exogenous, exogenous=())
+    found, value = _saturate(unrestricted(only, levels[:, columns]), moments.only(columns), None)
+    mean = np.stack([found.within_mean, found.between_mean])
+    alone = replace(table, observed=table.exogenous)
+    return exogenous_moments(alone, mean, np.stack([found.within, found.between])), value
+
+
+def _saturate(
+    table: ParameterTable, moments: ClusterMoments, fixed: list[dict] | None
+) -> tuple[LevelMoments, float]:
+    """Unrestricted moments of both levels and their log-likelihood, from those by analysis of variance."""
+    layout = layout_of(table, exogenous=fixed)
+    clusters, persons = moments.clusters, moments.persons
+    if persons == clusters and moments.within.any():
+        raise ValueError("Every cluster has one person: the two levels cannot be told apart; leave cluster out.")
+    within = moments.scatter / max(persons - clusters, 1)
+    mean = moments.count @ moments.mean / clusters
+    gap = moments.mean - mean
+    between = np.einsum("s,sij->ij", moments.count, moments.cov + gap[:, :, None] * gap[:, None, :]) / clusters
+    between = between - within * clusters / persons
+    overall = (moments.size * moments.count) @ moments.mean / persons
+    start = _fill(layout, np.stack([overall, mean]), np.stack([within, _positive(between)]))
+    estimate = _newton(layout, moments, start)
+    if int(estimate.code) != CONVERGED:
+        raise ValueError(
+            "The unrestricted model has no maximum: a variable hardly varies within or between clusters, or is a sum of"
+            " others; leave it out of that level."
+        )
+    return LevelMoments.of(TwoLevelProblem(layout, moments).at(estimate.free)), float(estimate.log_likelihood)
+
+
+def _fill(layout: Layout, mean: np.ndarray, cov: np.ndarray) -> np.ndarray:
+    """The free vector of a table of moments alone."""
+    free = np.zeros(layout.n_free)
+    for name, values in (("residual_cov", cov), ("intercepts", mean)):
+        at = layout.index[name]
+        free[at[at >= 0]] = values[at >= 0]
+    return free
+
+
+def _positive(cov: np.ndarray) -> np.ndarray:
+    """With eigenvalues of at least a hundredth of the average one."""
+    value, vector = np.linalg.eigh(cov)
+    least = max(1e-2 * value.mean(), 1e-8)
+    return (vector * np.maximum(value, least)) @ vector.T
+
+
+def _filled(cov: np.ndarray, present: np.ndarray) -> np.ndarray:
+    """With unit variances for absent variables, which start values divide by."""
+    return cov + np.diag(np.where(present, 0.0, 1.0))
+
+
+def cluster_log_likelihoods(fit: TwoLevelFitted, data: Responses) -> np.ndarray:
+    """Log-likelihood of every cluster [cluster], joint with its predictors."""
+    means, size = cluster_means(data)
+    codes = clusters_of(data)
+    p = len(fit.moments.within)
+    out = np.empty(len(size))
+    deviation = (data.y - means[codes]) * fit.moments.within
+    for j, n in enumerate(size):
+        here = deviation[codes == j]
+        alone = ClusterMoments(
+            fit.moments.within, np.array([n]), np.array([1]), means[j][None], np.zeros((1, p, p)), here.T @ here
+        )
+        out[j] = log_likelihood(alone, fit.at)
+    return out
