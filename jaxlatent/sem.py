@@ -175,7 +175,9 @@ class SEM:
     ) -> TwoLevelFit:
         """The fit of a model with levels."""
         if cluster is None:
-            raise ValueError("The model has two levels: pass cluster= the name of the column of clusters, with the rows.")
+            raise ValueError(
+                "The model has two levels: pass cluster= the name of the column of clusters, with the rows."
+            )
         if blocks_in(table):
             raise ValueError("Two-level models take no efa blocks in this version: write the loadings of each factor.")
         fitted = fit_two_level(table, source, engine, missing)

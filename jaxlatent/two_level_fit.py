@@ -169,7 +169,7 @@ class TwoLevelFit:
         """Complete rows with codes of clusters, and the labels behind these."""
         f = self._fit.fitted
         if data is None:
-            return f.rows, self._labels[np.unique(f.rows.cluster)]
+            return f.rows, self._labels[np.unique(np.asarray(f.rows.cluster))]
         require(column_names(data, f.table.observed), [self.cluster], "cluster variable")
         source = Responses.for_scoring(data, f.table.observed, group=None, labels=("1",))
         if source.has_missing:

@@ -12,33 +12,31 @@ from jaxlatent.data.responses import Responses
 class ClusterMoments(NamedTuple):
     """Sufficient statistics of p variables of persons in clusters.
 
-    within [p]: which variables persons have (the others belong to clusters). size, count [size]: sizes of clusters, and
-    how many have each. mean [size, p], cov [size, p, p]: of the means of these clusters (divisor count). scatter
+    within [p]: which variables persons have (the others belong to clusters). size, number [size]: sizes of clusters, and
+    how many have each. mean [size, p], cov [size, p, p]: of the means of these clusters (divisor number). scatter
     [p, p]: sum of squares and products of persons about the mean of their cluster, zero for variables of clusters.
     """
 
     within: np.ndarray
     size: np.ndarray
-    count: np.ndarray
+    number: np.ndarray
     mean: np.ndarray
     cov: np.ndarray
     scatter: np.ndarray
 
     @property
     def persons(self) -> int:
-        return int((self.size * self.count).sum())
+        return int((self.size * self.number).sum())
 
     @property
     def clusters(self) -> int:
-        return int(self.count.sum())
+        return int(self.number.sum())
 
     def only(self, columns: np.ndarray) -> ClusterMoments:
         """Those of some of the variables."""
         at = np.ix_(columns, columns)
         cov = self.cov[:, columns][:, :, columns]
-        return self._replace(
-            within=self.within[columns], mean=self.mean[:, columns], cov=cov, scatter=self.scatter[at]
-        )
+        return self._replace(within=self.within[columns], mean=self.mean[:, columns], cov=cov, scatter=self.scatter[at])
 
 
 def cluster_means(data: Responses) -> tuple[np.ndarray, np.ndarray]:

@@ -13,7 +13,7 @@ from jaxlatent.data.moments import GroupMoments
 from jaxlatent.data.responses import Responses
 from jaxlatent.inference.estimate import Estimate
 from jaxlatent.inference.fitted import Fitted
-from jaxlatent.inference.fitting import exogenous_moments, newton_problem, restriction_jacobian
+from jaxlatent.inference.fitting import FREE_STEP, exogenous_moments, newton_problem, restriction_jacobian, to_host
 from jaxlatent.inference.newton_engine import Newton, run_newton_on_host
 from jaxlatent.inference.settings import ML
 from jaxlatent.inference.two_level_model import (
@@ -23,6 +23,7 @@ from jaxlatent.inference.two_level_model import (
     log_likelihood,
     two_level,
 )
+from jaxlatent.models.cells import round_up
 from jaxlatent.numerics.definite import smallest_eigenvalue
 from jaxlatent.numerics.newton import CONVERGED
 from jaxlatent.spec.layout import Layout, layout_of, places
@@ -134,8 +135,7 @@ def fit_two_level(table: ParameterTable, data: Responses, engine: Any, missing: 
     """Fit a table with levels to complete rows in clusters; raises ValueError where they don't go together."""
     engine = resolve(engine, data, missing)
     data = data.listwise()
-    levels = levels_of(table)
-    leveled = by_level(table)
+    leveled, levels = by_level(table), levels_of(table)
     moments = cluster_moments(data, *levels)
     restrictions = split(leveled)
     if restrictions[1] or restrictions[2]:
@@ -171,9 +171,12 @@ def fit_two_level(table: ParameterTable, data: Responses, engine: Any, missing: 
 
 
 def _newton(layout: Layout, moments: ClusterMoments, start: np.ndarray, linear: Linear | None = None) -> Estimate:
+    """Parameters are padded, so that few sizes of steps are compiled."""
     linear = Linear(np.zeros((0, len(start))), np.zeros(0)) if linear is None else linear
-    problem = newton_problem(TwoLevelProblem(layout, moments), start, linear, float(moments.persons), 0.0)
-    return run_newton_on_host(Newton(two_level), problem)
+    padded = np.zeros(round_up(len(start), FREE_STEP))
+    padded[: len(start)] = start
+    problem = newton_problem(TwoLevelProblem(layout, moments), padded, linear, float(moments.persons), 0.0)
+    return to_host(run_newton_on_host(Newton(two_level), problem), layout.n_free)
 
 
 def _check_size(table: ParameterTable, full: ParameterTable, linear: Linear) -> None:
@@ -187,9 +190,7 @@ def _check_size(table: ParameterTable, full: ParameterTable, linear: Linear) -> 
         )
 
 
-def _exogenous(
-    table: ParameterTable, moments: ClusterMoments, levels: np.ndarray
-) -> tuple[list[dict] | None, float]:
+def _exogenous(table: ParameterTable, moments: ClusterMoments, levels: np.ndarray) -> tuple[list[dict] | None, float]:
     """The moments at which predictors are fixed, by level, and their log-likelihood."""
     if not table.exogenous:
         return None, 0.0
@@ -201,20 +202,18 @@ def _exogenous(
     return exogenous_moments(alone, mean, np.stack([found.within, found.between])), value
 
 
-def _saturate(
-    table: ParameterTable, moments: ClusterMoments, fixed: list[dict] | None
-) -> tuple[LevelMoments, float]:
+def _saturate(table: ParameterTable, moments: ClusterMoments, fixed: list[dict] | None) -> tuple[LevelMoments, float]:
     """Unrestricted moments of both levels and their log-likelihood, from those by analysis of variance."""
     layout = layout_of(table, exogenous=fixed)
     clusters, persons = moments.clusters, moments.persons
     if persons == clusters and moments.within.any():
         raise ValueError("Every cluster has one person: the two levels cannot be told apart; leave cluster out.")
     within = moments.scatter / max(persons - clusters, 1)
-    mean = moments.count @ moments.mean / clusters
+    mean = moments.number @ moments.mean / clusters
     gap = moments.mean - mean
-    between = np.einsum("s,sij->ij", moments.count, moments.cov + gap[:, :, None] * gap[:, None, :]) / clusters
+    between = np.einsum("s,sij->ij", moments.number, moments.cov + gap[:, :, None] * gap[:, None, :]) / clusters
     between = between - within * clusters / persons
-    overall = (moments.size * moments.count) @ moments.mean / persons
+    overall = (moments.size * moments.number) @ moments.mean / persons
     start = _fill(layout, np.stack([overall, mean]), np.stack([within, _positive(between)]))
     estimate = _newton(layout, moments, start)
     if int(estimate.code) != CONVERGED:

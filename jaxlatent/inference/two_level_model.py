@@ -59,7 +59,7 @@ def log_likelihood(moments: ClusterMoments, at: LevelMoments) -> float:
     v = np.flatnonzero(moments.within)
     others = len(moments.within) - len(v)
     total = -(moments.persons * len(v) + moments.clusters * others) / 2 * np.log(2 * np.pi)
-    for size, count, mean, cov in zip(moments.size, moments.count, moments.mean, moments.cov, strict=True):
+    for size, count, mean, cov in zip(moments.size, moments.number, moments.mean, moments.cov, strict=True):
         a = scale_of(moments, size)
         total -= count / 2 * _discrepancy(at.within + np.outer(a, a) * at.between, a * (mean - at.mean), a, cov)
     df = moments.persons - moments.clusters
@@ -78,16 +78,24 @@ def _discrepancy(v: np.ndarray, residual: np.ndarray, a: np.ndarray, cov: np.nda
 
 
 def two_level(problem: TwoLevelProblem, free: np.ndarray) -> Evaluation:
-    """Minus log-likelihood per person, gradient, observed and expected Hessian; nan where it does not exist."""
-    q = len(free)
-    nothing = Evaluation(np.nan, np.zeros(q), np.eye(q), np.eye(q))
+    """Minus log-likelihood per person, gradient, observed and expected Hessian; nan where it does not exist.
+
+    What free has beyond the layout's parameters is padding: zero in the gradient, one in the Hessians.
+    """
+    q, used = len(free), problem.layout.n_free
+    out = Evaluation(np.nan, np.zeros(q), np.eye(q), np.eye(q))
     try:
-        model = problem.at(free)
+        model = problem.at(free[:used])
         at = LevelMoments.of(model)
         value = -log_likelihood(problem.moments, at)
-        return _derivatives(problem.moments, model, at, value) if np.isfinite(value) else nothing
+        if not np.isfinite(value):
+            return out
+        found = _derivatives(problem.moments, model, at, value)
     except np.linalg.LinAlgError:
-        return nothing
+        return out
+    out.gradient[:used] = found.gradient
+    out.hessian[:used, :used], out.expected[:used, :used] = found.hessian, found.expected
+    return out._replace(value=found.value)
 
 
 def _derivatives(moments: ClusterMoments, model: MomentModel, at: LevelMoments, value: float) -> Evaluation:
@@ -95,7 +103,7 @@ def _derivatives(moments: ClusterMoments, model: MomentModel, at: LevelMoments, 
     q, p = d_mean.shape
     pull_within, pull_between, pull_mean = np.zeros((p, p)), np.zeros((p, p)), np.zeros(p)
     hessian, expected = np.zeros((q, q)), np.zeros((q, q))
-    for size, count, mean, cov in zip(moments.size, moments.count, moments.mean, moments.cov, strict=True):
+    for size, count, mean, cov in zip(moments.size, moments.number, moments.mean, moments.cov, strict=True):
         a = scale_of(moments, size)
         aa = np.outer(a, a)
         k = np.linalg.inv(at.within + aa * at.between)

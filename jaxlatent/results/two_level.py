@@ -75,13 +75,13 @@ def intraclass_correlations(fit: TwoLevelFitted) -> pd.DataFrame:
     """Variance between clusters over the variance in all: in the unrestricted moments and as the model implies it."""
     import pandas as pd
 
-    both = fit.levels.all(axis=0)
+    both = np.asarray(fit.levels.all(axis=0))
 
     def shares(at: LevelMoments) -> np.ndarray:
         between = np.diag(at.between)[both]
         return between / (between + np.diag(at.within)[both])
 
-    names = [v for v, at in zip(fit.fitted.table.observed, both, strict=True) if at]
+    names = [v for v, at in zip(fit.fitted.table.observed, both.tolist(), strict=True) if at]
     return pd.DataFrame({"sample": shares(fit.saturated), "model": shares(fit.at)}, names)
 
 
@@ -165,7 +165,7 @@ def simulate(fit: TwoLevelFitted, n: int, key: int, cluster: str) -> pd.DataFram
     moments, at = fit.moments, fit.at
     sizes: list[int] = []
     while sum(sizes) < n:
-        sizes.append(int(rng.choice(moments.size, p=moments.count / moments.clusters)))
+        sizes.append(int(rng.choice(moments.size, p=moments.number / moments.clusters)))
     sizes[-1] -= sum(sizes) - n
     codes = np.repeat(np.arange(len(sizes)), sizes)
     draw = lambda mean, cov, m: mean + rng.standard_normal((m, len(mean))) @ _root(cov).T  # noqa: E731

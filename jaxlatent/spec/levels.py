@@ -31,7 +31,7 @@ def by_level(table: ParameterTable) -> ParameterTable:
         raise ValueError("Two-level models take one group in this version: fit the groups one by one.")
     most = max(row.level for row in table.rows)
     if most != 2:
-        raise ValueError(f"Expected two levels, level: 1 (persons) and level: 2 (clusters); got {most}.")
+        raise ValueError(f"Expected two levels, level: 1 (persons) and level: 2 (clusters); got {most} levels.")
     seen = levels_of(table)
     fixed = [{row.lhs for row in table.rows if row.exo and row.level == k} for k in (1, 2)]
     for name in table.exogenous:
