@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -196,6 +197,12 @@ class TwoLevelFit:
         from jaxlatent.summarise import two_level_summary
 
         return two_level_summary(self)
+
+    def save(self, path: str | Path, *, include_data: bool = False) -> Path:
+        """Write a .latent file (a zip of JSON and arrays, no pickle); the data only if asked for."""
+        from jaxlatent.storage import save
+
+        return save(self, Path(path), include_data=include_data)
 
 
 def cluster_labels(data: Any, cluster: str) -> np.ndarray:

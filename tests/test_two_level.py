@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -183,6 +184,17 @@ def test_simulates_what_it_fitted(fit: Any) -> None:
     assert len(drawn) == 8000 and drawn.groupby("school")["w"].nunique().max() == 1
     again = jl.SEM(SYNTAX).fit(drawn, jl.ML(se="none"), cluster="school")
     assert abs(again.intraclass_correlations()["model"] - fit.intraclass_correlations()["model"]).max() < 0.05
+
+
+def test_comes_back_from_disk(small: Any, tmp_path: Path) -> None:
+    again = jl.load(small.save(tmp_path / "small.latent"))
+    pd.testing.assert_frame_equal(again.parameters, small.parameters)
+    np.testing.assert_allclose(again.fit_measures(), small.fit_measures(), rtol=1e-9)
+    pd.testing.assert_frame_equal(again.scores(FEW), small.scores(FEW))
+    with pytest.raises(ValueError, match="fit holds none"):
+        again.scores()
+    whole = jl.load(small.save(tmp_path / "small.latent", include_data=True))
+    pd.testing.assert_series_equal(whole.log_likelihoods(), small.log_likelihoods())
 
 
 def varies(frame: pd.DataFrame) -> pd.DataFrame:

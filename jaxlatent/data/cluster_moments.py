@@ -12,8 +12,8 @@ from jaxlatent.data.responses import Responses
 class ClusterMoments(NamedTuple):
     """Sufficient statistics of p variables of persons in clusters.
 
-    within [p]: which variables persons have (the others belong to clusters). size, number [size]: sizes of clusters, and
-    how many have each. mean [size, p], cov [size, p, p]: of the means of these clusters (divisor number). scatter
+    within [p]: which variables persons have (the others belong to clusters). size, number [size]: sizes of clusters,
+    and how many have each. mean [size, p], cov [size, p, p]: of the means of these clusters (divisor number). scatter
     [p, p]: sum of squares and products of persons about the mean of their cluster, zero for variables of clusters.
     """
 

@@ -50,6 +50,7 @@ class TwoLevelFitted:
     saturated: LevelMoments
     saturated_parameters: int
     exogenous: float
+    stored_vcov: np.ndarray | None = None
 
     @property
     def df(self) -> int:
@@ -77,6 +78,8 @@ class TwoLevelFitted:
         robust: the sandwich with the cross-products of clusters' scores (Huber 1967; White 1982).
         """
         f = self.fitted
+        if self.stored_vcov is not None:
+            return self.stored_vcov
         if f.engine.se == "none" or not np.isfinite(f.free).all():
             return None
         tangent = f.tangent(self.information)
@@ -103,9 +106,7 @@ class TwoLevelFitted:
     def baseline(self) -> tuple[float, int]:
         """Log-likelihood (given fixed predictors) and number of parameters of the independence model."""
         table = unrestricted(self.fitted.table, self.levels, covariances=False)
-        saturated = self.saturated
-        mean = np.stack([saturated.within_mean, saturated.between_mean])
-        cov = np.stack([saturated.within, saturated.between])
+        mean, cov = self.saturated.stacked
         layout = layout_of(table, exogenous=exogenous_moments(table, mean, cov))
         diagonal = np.stack([_positive(np.diag(np.diag(s))) for s in cov])
         estimate = _newton(layout, self.moments, _fill(layout, mean, diagonal))
@@ -144,17 +145,37 @@ def fit_two_level(table: ParameterTable, data: Responses, engine: Any, missing: 
     full = unrestricted(leveled, levels)
     _check_size(leveled, full, restrictions[0])
     saturated, top = _saturate(full, moments, fixed)
-    mean = np.stack([saturated.within_mean, saturated.between_mean])
-    cov = np.stack([saturated.within, saturated.between])
-    layout = layout_of(leveled, exogenous=fixed)
+    mean, cov = saturated.stacked
+    layout = layout_of(leveled, exogenous=exogenous_moments(leveled, mean, cov))
     start = level_start(layout, mean, np.stack([_filled(s, at) for s, at in zip(cov, levels, strict=True)]))
     estimate = _newton(layout, moments, start, restrictions[0])
-    matrix, equalities = restriction_jacobian(leveled, estimate, restrictions)
+    return assemble(table, moments, saturated, (top, exogenous), engine, estimate, data, data.notes)
+
+
+def assemble(
+    table: ParameterTable,
+    moments: ClusterMoments,
+    saturated: LevelMoments,
+    likelihoods: tuple[float, float],
+    engine: ML,
+    estimate: Estimate,
+    data: Responses | None,
+    notes: tuple[str, ...],
+    vcov: np.ndarray | None = None,
+) -> TwoLevelFitted:
+    """A fitted model from its parts; likelihoods: joint ones of the unrestricted moments and of fixed predictors.
+
+    Fixed predictors have their moments in the unrestricted ones.
+    """
+    leveled, levels = by_level(table), levels_of(table)
+    top, exogenous = likelihoods
+    mean, cov = saturated.stacked
+    matrix, equalities = restriction_jacobian(leveled, estimate, split(leveled))
     n = np.array([moments.persons, moments.clusters], float)
     fitted = Fitted(
         table=leveled,
         places=places(leveled),
-        layout=layout,
+        layout=layout_of(leveled, exogenous=exogenous_moments(leveled, mean, cov)),
         moments=GroupMoments(mean, cov, n, leveled.observed),
         engine=engine,
         missing="complete",
@@ -165,9 +186,10 @@ def fit_two_level(table: ParameterTable, data: Responses, engine: Any, missing: 
         log_likelihood=float(estimate.log_likelihood) - exogenous,
         restrictions=matrix,
         equalities=equalities,
-        notes=data.notes,
+        notes=notes,
     )
-    return TwoLevelFitted(fitted, moments, levels, saturated, full.n_free, exogenous)
+    parameters = unrestricted(leveled, levels).n_free
+    return TwoLevelFitted(fitted, moments, levels, saturated, parameters, exogenous, vcov)
 
 
 def _newton(layout: Layout, moments: ClusterMoments, start: np.ndarray, linear: Linear | None = None) -> Estimate:
@@ -185,8 +207,8 @@ def _check_size(table: ParameterTable, full: ParameterTable, linear: Linear) -> 
     excess = table.n_free - linear.rank - full.n_free
     if excess > 0:
         raise ValueError(
-            f"The model has {table.n_free} free parameters but the moments of both levels are only {full.n_free}: fix or"
-            f" equate at least {excess}, or add indicators."
+            f"The model has {table.n_free} free parameters but the moments of both levels are only {full.n_free}: fix"
+            f" or equate at least {excess}, or add indicators."
         )
 
 
@@ -197,9 +219,7 @@ def _exogenous(table: ParameterTable, moments: ClusterMoments, levels: np.ndarra
     columns = np.array([table.observed.index(v) for v in table.exogenous])
     only = replace(table, observed=table.exogenous, exogenous=())
     found, value = _saturate(unrestricted(only, levels[:, columns]), moments.only(columns), None)
-    mean = np.stack([found.within_mean, found.between_mean])
-    alone = replace(table, observed=table.exogenous)
-    return exogenous_moments(alone, mean, np.stack([found.within, found.between])), value
+    return exogenous_moments(replace(table, observed=table.exogenous), *found.stacked), value
 
 
 def _saturate(table: ParameterTable, moments: ClusterMoments, fixed: list[dict] | None) -> tuple[LevelMoments, float]:

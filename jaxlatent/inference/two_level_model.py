@@ -3,7 +3,7 @@
 Persons i in clusters j of size n: y_ij = u_j + w_ij with w ~ N(mu_W, Sigma_W), u ~ N(mu_B, Sigma_B), zero where a
 variable does not exist at a level. Rotating the rows of a cluster leaves its mean, scaled, and n - 1 deviations,
 
-    a * mean_j ~ N(a * (mu_W + mu_B), V_n),   V_n = Sigma_W + aa' * Sigma_B,   a = sqrt(n), or 1 for a cluster's variable
+    a * mean_j ~ N(a * (mu_W + mu_B), V_n),   V_n = Sigma_W + aa' * Sigma_B,   a = sqrt(n), 1 for a cluster's variable
     deviations ~ N(0, Sigma_W)
 
 so that clusters of one size are a group of a model for several groups, and pooled deviations another (McDonald and
@@ -43,6 +43,11 @@ class LevelMoments(NamedTuple):
     @classmethod
     def of(cls, model: MomentModel) -> LevelMoments:
         return cls(*model.implied[0], *model.implied[1])
+
+    @property
+    def stacked(self) -> tuple[np.ndarray, np.ndarray]:
+        """Means [2, p] and covariances [2, p, p] by level."""
+        return np.stack([self.within_mean, self.between_mean]), np.stack([self.within, self.between])
 
     @property
     def mean(self) -> np.ndarray:
