@@ -77,6 +77,19 @@ def test_a_linear_normal_decoder_is_maximum_likelihood_factor_analysis(linear, h
     assert linear.converged and any("exact" in note for note in linear.notes)
 
 
+def test_parameter_table_counts_what_is_learned(linear, screen, hs, train):
+    """A row for every free cell, and the weights of networks in one: as many as the fit has."""
+    table = jl.VAE(3, "normal", decoder="linear").parameter_table(hs)
+    assert table["size"].sum() == linear._fitted.n_parameters == 27 + 9 + 9
+    assert table["op"].value_counts().to_dict() == {"=~": 27, "intercepts": 9, "dispersion": 9}
+    assert sorted(table["free"]) == list(range(1, 46)) and table["start"].notna().all()
+    table = screen.spec.parameter_table(train)
+    assert table["size"].sum() == screen._fitted.n_parameters
+    assert table.iloc[-1][["lhs", "op"]].tolist() == ["decoder", "network"]
+    with pytest.raises(ValueError, match="below the number of columns"):
+        jl.VAE(9, "normal").parameter_table(hs)
+
+
 @pytest.mark.study
 def test_the_sampled_bound_of_its_guide_reaches_that_optimum(hs, linear):
     sampled = jl.VAE(3, "normal", decoder="linear").fit(hs, jl.AmortizedVI(polish=False))
