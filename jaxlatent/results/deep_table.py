@@ -38,7 +38,7 @@ def deep_table(model: LatentVariableModel, observed: Sequence[str], factors: Seq
         if index.shape[1] != len(observed) or index.ndim != 3:
             continue  # of the distribution of x, which is standard normal
         for j, column in enumerate(observed):
-            free = np.flatnonzero(index[0, j] >= 0)
+            free = np.flatnonzero(index[0, j] >= 0).tolist()
             for c in free:
                 k = int(index[0, j, c])
                 cell = str(c + 1) if index.shape[2] > 1 else ""
