@@ -23,6 +23,7 @@ from jaxlatent.results.tables import series
 if TYPE_CHECKING:
     import pandas as pd
 
+    from jaxlatent.plotting import TwoLevelPlots
     from jaxlatent.report.summary import Summary
 
 
@@ -191,6 +192,13 @@ class TwoLevelFit:
     def simulate(self, n: int, key: int = 0) -> pd.DataFrame:
         """n persons in clusters of sizes like those of the data, drawn from the fitted model."""
         return tables.simulate(self._fit, n, key, self.cluster)
+
+    @property
+    def plot(self) -> TwoLevelPlots:
+        """plot.path_diagram, plot.parameters."""
+        from jaxlatent.plotting import TwoLevelPlots
+
+        return TwoLevelPlots(self)
 
     def summary(self) -> Summary:
         """The whole result as text and, in notebooks, HTML."""

@@ -139,7 +139,7 @@ def test_derivatives(small: Any) -> None:
     np.testing.assert_allclose(at.gradient, gradient, atol=1e-7)
     np.testing.assert_allclose(at.hessian, hessian, atol=1e-6)
     assert np.linalg.eigvalsh(at.expected)[0] > 0
-    np.testing.assert_allclose(small._fit.scores.sum(axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(small._fit.scores_of(problem, small._fit.fitted.free).sum(axis=0), 0, atol=1e-5)
 
 
 def test_recovers_the_truth(fit: Any) -> None:
@@ -166,7 +166,11 @@ def test_recovers_the_truth(fit: Any) -> None:
 
 def test_robust_errors_and_equal_loadings(data: pd.DataFrame, fit: Any) -> None:
     """Normal data: robust standard errors are the usual ones; b = c is false here (0.8 and 0.9)."""
-    robust = jl.SEM(SYNTAX).fit(data, jl.ML(se="robust"), cluster="school")
+    robust = jl.SEM(SYNTAX).fit(data, "MLR", cluster="school")
+    assert robust.engine.se == "robust" and robust.engine.test == "yuan_bentler_mplus"
+    measures = robust.fit_measures()
+    assert measures["chisq_scaling_factor"] == pytest.approx(1, abs=0.15)
+    assert measures["chisq_scaled"] == pytest.approx(measures["chisq"] / measures["chisq_scaling_factor"])
     free = fit.parameters["free"] > 0
     np.testing.assert_allclose(robust.parameters["est"], fit.parameters["est"])
     np.testing.assert_allclose(robust.parameters["se"][free] / fit.parameters["se"][free], 1, atol=0.15)
@@ -174,9 +178,32 @@ def test_robust_errors_and_equal_loadings(data: pd.DataFrame, fit: Any) -> None:
     rows = equal.parameters.query("label in ('b', 'c')")
     assert rows["est"].iloc[0] == pytest.approx(rows["est"].iloc[1], abs=1e-8)
     assert equal.fit_measures()["df"] == 11
+    table = jl.compare(equal, fit, names=("equal", "free"))
+    assert table.index.tolist() == ["free", "equal"] and table.loc["equal", "df_diff"] == 1
     loss = 2 * (fit.log_likelihood - equal.log_likelihood)
+    assert table.loc["equal", "chisq_diff"] == pytest.approx(loss)
     wald = fit.wald_test("b == c")
     assert wald["df"] == 1 and loss > 3.84 and wald["stat"] == pytest.approx(loss, rel=0.2)
+
+
+def test_effect_coding_and_pictures(data: pd.DataFrame, fit: Any, tmp_path: Path) -> None:
+    """Loadings that average 1 at both levels, the mean of the factor between clusters: another name of the same fit."""
+    coded = jl.SEM(SYNTAX, effect_coding=True).fit(data, cluster="school")
+    assert coded.log_likelihood == pytest.approx(fit.log_likelihood, abs=1e-6)
+    assert coded.loadings["g"].loc["between"].drop("w").mean() == pytest.approx(1)
+    assert coded.factor_means.loc[("within", "f"), "mean"] == 0 != coded.factor_means.loc[("between", "g"), "mean"]
+    fit.plot.path_diagram(path=tmp_path / "both.svg")
+    assert "level 2" in (tmp_path / "both.svg").read_text()
+
+
+def test_nothing_between_clusters() -> None:
+    """Variances that happen to be negative are natural cells: the fit ends and says so."""
+    rng = np.random.default_rng(9)
+    y = rng.normal(size=(1200, 1)) + rng.normal(size=(1200, 4))
+    frame = pd.DataFrame(y, columns=["y1", "y2", "y3", "y4"]).assign(school=np.arange(1200) // 6)
+    with pytest.warns(jl.ModelWarning, match="at level 2 is negative"):
+        fit = jl.SEM("level: 1\nf =~ y1 + y2 + y3 + y4\nlevel: 2\ng =~ y1 + y2 + y3 + y4").fit(frame, cluster="school")
+    assert fit.converged and (fit.intraclass_correlations()["sample"].abs() < 0.06).all()
 
 
 def test_simulates_what_it_fitted(fit: Any) -> None:

@@ -32,6 +32,7 @@ from jaxlatent.spec.restrictions_matrix import Linear, split
 from jaxlatent.spec.table import ParameterTable
 
 SE = ("standard", "robust", "none")
+TESTS = ("standard", "yuan_bentler_mplus", "none")
 SINGULAR = 1e-10  # smallest eigenvalue, at unit diagonal, of an information matrix that can be inverted
 
 
@@ -88,29 +89,46 @@ class TwoLevelFitted:
         bread = f.basis @ np.linalg.inv(tangent) @ f.basis.T / self.moments.persons
         if f.engine.se == "standard":
             return bread
-        scores = self.scores
+        scores = self.scores_of(self.problem, f.free)
         return bread @ (scores.T @ scores) @ bread
 
-    @property
-    def scores(self) -> np.ndarray:
-        """Scores of clusters over the free parameters [cluster, free]."""
+    def robust_trace(self, problem: TwoLevelProblem, free: np.ndarray, basis: np.ndarray | None = None) -> float:
+        """tr(A^-1 B) of a model at its estimate: A the observed information, B the cross-products of clusters' scores.
+
+        basis: the directions that constraints leave free.
+        """
+        hessian = self.moments.persons * np.asarray(two_level(problem, free).hessian)
+        scores = self.scores_of(problem, free)
+        z = np.eye(len(free)) if basis is None else basis
+        meat = (scores @ z).T @ (scores @ z)
+        return float(np.trace(np.linalg.solve(z.T @ hessian @ z, meat)))
+
+    @cached_property
+    def saturated_trace(self) -> float:
+        """tr(A^-1 B) of the unrestricted moments."""
+        mean, cov = self.saturated.stacked
+        table = unrestricted(self.fitted.table, self.levels)
+        layout = layout_of(table, exogenous=exogenous_moments(table, mean, cov))
+        return self.robust_trace(TwoLevelProblem(layout, self.moments), _fill(layout, mean, cov))
+
+    def scores_of(self, problem: TwoLevelProblem, free: np.ndarray) -> np.ndarray:
+        """Scores of clusters over the free parameters of a model [cluster, free]."""
         data = self.fitted.rows
         means, size = cluster_means(data)
         codes = clusters_of(data)
         deviation = (data.y - means[codes]) * self.moments.within
         scatter = np.zeros((len(size), deviation.shape[1], deviation.shape[1]))
         np.add.at(scatter, codes, deviation[:, :, None] * deviation[:, None, :])
-        return cluster_scores(self.moments, self.problem.at(self.fitted.free), means, size, scatter)
+        return cluster_scores(self.moments, problem.at(free), means, size, scatter)
 
     @cached_property
-    def baseline(self) -> tuple[float, int]:
-        """Log-likelihood (given fixed predictors) and number of parameters of the independence model."""
+    def baseline(self) -> tuple[TwoLevelProblem, Estimate]:
+        """The independence model, and its estimate (of the joint likelihood)."""
         table = unrestricted(self.fitted.table, self.levels, covariances=False)
         mean, cov = self.saturated.stacked
         layout = layout_of(table, exogenous=exogenous_moments(table, mean, cov))
-        diagonal = np.stack([_positive(np.diag(np.diag(s))) for s in cov])
-        estimate = _newton(layout, self.moments, _fill(layout, mean, diagonal))
-        return float(estimate.log_likelihood) - self.exogenous, table.n_free
+        diagonal = np.stack([np.diag(np.abs(np.diag(s))) for s in cov])
+        return TwoLevelProblem(layout, self.moments), _newton(layout, self.moments, _fill(layout, mean, diagonal))
 
 
 def resolve(engine: Any, data: Responses, missing: str | None) -> ML:
@@ -122,10 +140,10 @@ def resolve(engine: Any, data: Responses, missing: str | None) -> ML:
     if missing not in (None, "listwise") or (data.has_missing and missing is None):
         raise ValueError("Two-level models need complete rows in this version: use missing='listwise'.")
     se = "robust" if engine.se == "cluster" else engine.se or "standard"
-    if se not in SE or engine.test not in (None, "standard", "none") or engine.likelihood != "normal":
+    if se not in SE or engine.test not in (None, *TESTS) or engine.likelihood != "normal":
         raise ValueError(
-            f"Two-level models take se {', '.join(SE)}, test 'standard' and likelihood 'normal'; got se={engine.se!r},"
-            f" test={engine.test!r}, likelihood={engine.likelihood!r}."
+            f"Two-level models take se {', '.join(SE)}, test {', '.join(TESTS)} and likelihood 'normal'; got"
+            f" se={engine.se!r}, test={engine.test!r}, likelihood={engine.likelihood!r}."
         )
     if engine.information == "first_order":
         raise ValueError("Two-level models take information 'observed' or 'expected'; got 'first_order'.")
@@ -254,15 +272,18 @@ def _fill(layout: Layout, mean: np.ndarray, cov: np.ndarray) -> np.ndarray:
 
 
 def _positive(cov: np.ndarray) -> np.ndarray:
-    """With eigenvalues of at least a hundredth of the average one."""
-    value, vector = np.linalg.eigh(cov)
-    least = max(1e-2 * value.mean(), 1e-8)
-    return (vector * np.maximum(value, least)) @ vector.T
+    """With eigenvalues of at least a hundredth of the average one, at standard deviations of one."""
+    sd = np.sqrt(np.maximum(np.abs(np.diag(cov)), 1e-300))
+    value, vector = np.linalg.eigh(cov / np.outer(sd, sd))
+    return np.outer(sd, sd) * ((vector * np.maximum(value, max(1e-2 * value.mean(), 1e-2))) @ vector.T)
 
 
 def _filled(cov: np.ndarray, present: np.ndarray) -> np.ndarray:
-    """With unit variances for absent variables, which start values divide by."""
-    return cov + np.diag(np.where(present, 0.0, 1.0))
+    """Positive definite, with unit variances for absent variables: start values divide by variances."""
+    out = np.eye(len(cov))
+    here = np.flatnonzero(present)
+    out[np.ix_(here, here)] = _positive(cov[np.ix_(here, here)])
+    return out
 
 
 def cluster_log_likelihoods(fit: TwoLevelFitted, data: Responses) -> np.ndarray:

@@ -36,10 +36,11 @@ def _leveled(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def matrix_of(fit: TwoLevelFitted, name: str) -> pd.DataFrame:
-    """One matrix with a first index level "level"."""
+    """One matrix with a first index level "level" and the rows of variables that this level has."""
     frame = tables.matrix_frames(fit.fitted, name)
     frame.index = frame.index.set_names("level", level=0)
-    return frame
+    here = {(LEVELS[r.group - 1], v) for r in fit.fitted.table.rows for v in (r.lhs, r.rhs)}
+    return frame.loc[[label in here for label in frame.index]]
 
 
 def vcov_frame(fit: TwoLevelFitted, vcov: np.ndarray | None) -> pd.DataFrame:

@@ -192,8 +192,10 @@ def _decide(rows: list[Draft], latent: set[str], options: Options) -> None:
 
 
 def _fix_within_means(rows: Sequence[Draft]) -> None:
-    """In two-level models the mean of a variable at both levels belongs to the second."""
+    """In two-level models the mean of a variable at both levels belongs to the second, and so that of its factor."""
     between = {(row.group, row.lhs) for row in rows if row.op == "~1" and row.level > 1}
+    measured = [row for row in rows if row.op == "=~" and row.level == 1]
+    between |= {(row.group, row.lhs) for row in measured if (row.group, row.rhs) in between}
     for row in rows:
         if row.op == "~1" and row.level == 1 and not row.user and not row.exo and (row.group, row.lhs) in between:
             row.fix(0.0)
