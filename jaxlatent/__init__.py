@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from jaxlatent.autoencoder import AutoEncoder, AutoEncoderFit
     from jaxlatent.batch import fit_batch
     from jaxlatent.cache import enable_compilation_cache
+    from jaxlatent.clustered_fit import ClusteredItemFit
     from jaxlatent.compare import compare
     from jaxlatent.data import datasets
     from jaxlatent.data.moments import Moments
@@ -82,6 +83,7 @@ _WHERE = {
     "TwoLevelFit": "two_level_fit",
     "VAE": "vae",
     "DeepFit": "vae_fit",
+    "ClusteredItemFit": "clustered_fit",
     "ItemResponseFit": "irt_fit",
     "MarginalML": "inference.settings",
     "GaussHermite": "integration.gauss_hermite",
@@ -114,6 +116,7 @@ __all__ = [
     "AmortizedVI",
     "AutoEncoder",
     "AutoEncoderFit",
+    "ClusteredItemFit",
     "DeepFit",
     "Estimate",
     "ExploratoryFit",
