@@ -154,7 +154,8 @@ class ClusteredItemFit:
         info = SummaryInfo(
             title="jaxlatent: item response model of persons in clusters", estimator=self.engine.name,
             n_iterations=self.n_iterations, n_parameters=self._n_parameters,
-            n_observations=self._fitted.arrays.n_persons, converged=self.converged, message=self.message, warnings=self.warnings, notes=self.notes,
+            n_observations=self._fitted.arrays.n_persons, converged=self.converged, message=self.message,
+            warnings=self.warnings, notes=self.notes,
             details=((f"Number of clusters [{self.cluster}]", str(self._fitted.grid.n_clusters)),),
         )  # fmt: skip
         blocks: list[Block] = [Heading(info.title, 1), *warning_blocks(info), Table((), tuple(header_rows(info)))]

@@ -52,16 +52,22 @@ class ClusteredItems:
     @cached_property
     def matrices(self) -> dict[str, np.ndarray]:
         """Named matrices [1, ...]."""
-        with jax.enable_x64(True):
-            return {k: np.asarray(v) for k, v in self.model.layout.unpack(jnp.asarray(self.free)).items()}
+        layout = self.model.layout
+        return {n: np.where(i >= 0, self.free[np.maximum(i, 0)], layout.fixed[n]) for n, i in layout.index.items()}
 
     @cached_property
     def posteriors(self) -> tuple[np.ndarray, ...]:
         """Means and standard deviations of persons' x and of clusters' u."""
         with jax.enable_x64(True):
             params = {name: jnp.asarray(value) for name, value in self.matrices.items()}
-            found = jax.jit(lambda p, tau: cluster_posteriors(self.model, p, tau, self.arrays, self.grid))
-            return tuple(np.asarray(a) for a in found(params, jnp.asarray(self.tau)))
+            n = self.grid.n_clusters
+
+            @jax.jit
+            def found(params: Any, tau: jax.Array, data: Arrays, codes: jax.Array, nodes: jax.Array) -> tuple:
+                return cluster_posteriors(self.model, params, tau, data, ClusterGrid(codes, n, nodes))
+
+            given = (params, jnp.asarray(self.tau), self.arrays, self.grid.codes, self.grid.nodes)
+            return tuple(np.asarray(a) for a in found(*given))
 
 
 def fit_clustered(p: Prepared, latent: Latent | None, codes: np.ndarray, *, errors: bool = True) -> ClusteredItems:
@@ -83,28 +89,30 @@ def fit_clustered(p: Prepared, latent: Latent | None, codes: np.ndarray, *, erro
         n_free = len(first)
 
         @jax.jit
-        def value_and_slope(u: jax.Array) -> tuple[jax.Array, jax.Array]:
+        def value_and_slope(u: jax.Array, data: Arrays, codes: jax.Array, nodes: jax.Array) -> tuple:
             def loss(u: jax.Array) -> jax.Array:
                 params = model.layout.unpack(free_of(u[:-1]))
-                return -cluster_log_marginal(model, params, jnp.exp(u[-1]), arrays, grid).sum()
+                at = ClusterGrid(codes, grid.n_clusters, nodes)
+                return -cluster_log_marginal(model, params, jnp.exp(u[-1]), data, at).sum()
 
             return jax.value_and_grad(loss)(u)
 
         def host(u: np.ndarray) -> tuple[float, np.ndarray]:
-            value, slope = (np.asarray(a, float) for a in value_and_slope(jnp.asarray(u)))
+            found = value_and_slope(jnp.asarray(u), arrays, grid.codes, grid.nodes)
+            value, slope = (np.asarray(a, float) for a in found)
             fine = np.isfinite(value) and np.isfinite(slope).all()
             return (float(value), slope) if fine else (1e12, np.zeros_like(u))
 
         options = {"maxiter": MAX_STEPS, "maxfun": 3 * MAX_STEPS, "ftol": 1e-13, "gtol": 1e-6 * len(arrays.y)}
         options["maxcor"] = 30
         found = minimize(host, np.append(first, math.log(START)), jac=True, method="L-BFGS-B", options=options)
-        free = np.asarray(free_of(jnp.asarray(found.x[:-1])))
+        natural = jax.jit(lambda u: (free_of(u), jax.jacfwd(free_of)(u)))
+        free, slopes = (np.asarray(a) for a in natural(jnp.asarray(found.x[:-1])))
         tau = math.exp(found.x[-1])
         vcov = None
         if errors:
             chain = np.zeros((n_free + 1, n_free + 1))
-            chain[:-1, :-1] = np.asarray(jax.jacfwd(free_of)(jnp.asarray(found.x[:-1])))
-            chain[-1, -1] = tau
+            chain[:-1, :-1], chain[-1, -1] = slopes, tau
             vcov = _covariance(lambda u: host(u)[1], found.x, chain)
         return ClusteredItems(
             table, model, arrays, grid, free, tau, vcov, -float(found.fun), bool(found.success), int(found.nit)
