@@ -192,22 +192,26 @@ def density(seeds: int) -> Iterator[Line]:
 
 def two_level(seeds: int) -> Iterator[Line]:
     """Factors of persons and of clusters: the share of the factor's variance that is between clusters."""
-    share, syntax = 0.3, "level: 1\nf =~ y1 + a*y2 + b*y3 + c*y4\nlevel: 2\ng =~ y1 + a*y2 + b*y3 + c*y4"
-    found = []
+    share, n = 0.3, 1000
+    syntax = "level: 1\nf =~ y1 + a*y2 + b*y3 + c*y4\nlevel: 2\ng =~ y1 + a*y2 + b*y3 + c*y4"
+    found: dict[str, list[float]] = {"normal, SEM": [], "binary, IRT": []}
     for seed in range(seeds):
         rng = np.random.default_rng(seed)
-        code = np.repeat(np.arange(1000), rng.choice((5, 10, 20), 1000))
-        factor = np.sqrt(share) * rng.standard_normal(1000)[code] + np.sqrt(1 - share) * rng.standard_normal(len(code))
-        y = factor[:, None] * [1.0, 0.8, 0.7, 0.6] + 0.8 * rng.standard_normal((len(code), 4))
-        y += 0.3 * rng.standard_normal((1000, 4))[code]
+        code = np.repeat(np.arange(n), rng.choice((5, 10, 20), n))
+        x = np.sqrt(share) * rng.standard_normal(n)[code] + np.sqrt(1 - share) * rng.standard_normal(len(code))
+        y = x[:, None] * [1.0, 0.8, 0.7, 0.6] + 0.8 * rng.standard_normal((len(code), 4))
+        y += 0.3 * rng.standard_normal((n, 4))[code]
         frame = pd.DataFrame(y, columns=["y1", "y2", "y3", "y4"]).assign(cluster=code)
         p = jl.SEM(syntax).fit(frame, cluster="cluster").parameters.set_index(["lhs", "op", "rhs"])["est"]
-        within, between = p["f", "~~", "f"], p["g", "~~", "g"]
-        found.append(between / (between + within))
-    away = abs(float(np.mean(found)) - share)
-    yield Line(
-        f"1000 clusters, {seeds} seed(s)", f"intraclass correlation {np.mean(found):.3f}, truth {share}", away < 0.03
-    )
+        between = p["g", "~~", "g"]
+        found["normal, SEM"].append(between / (between + p["f", "~~", "f"]))
+        eta = x[:, None] * np.linspace(1, 2, 10) + np.linspace(-1, 1, 10)
+        items = pd.DataFrame((rng.random(eta.shape) < 1 / (1 + np.exp(-eta))).astype(int)).add_prefix("i")
+        fit = jl.IRT("2pl").fit(items.assign(cluster=code), jl.MarginalML(se="none"), cluster="cluster")
+        found["binary, IRT"].append(float(fit.intraclass_correlations()["est"].iloc[0]))
+    for name, values in found.items():
+        ok = abs(float(np.mean(values)) - share) < 0.03
+        yield Line(f"{name}, {n} clusters", f"intraclass correlation {_spread(values)}, truth {share}", ok)
 
 
 def _turned(fit: Any, x: np.ndarray, grid: np.ndarray) -> np.ndarray:
