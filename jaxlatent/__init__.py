@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from jaxlatent.autoencoder import AutoEncoder, AutoEncoderFit
     from jaxlatent.batch import fit_batch
     from jaxlatent.cache import enable_compilation_cache
+    from jaxlatent.clustered_fit import ClusteredItemFit
     from jaxlatent.compare import compare
     from jaxlatent.data import datasets
     from jaxlatent.data.moments import Moments
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from jaxlatent.spec.two_tier import bifactor
     from jaxlatent.storage import load
     from jaxlatent.transformer import FactorTransformer
+    from jaxlatent.two_level_fit import TwoLevelFit
     from jaxlatent.vae import VAE
     from jaxlatent.vae_fit import DeepFit
 
@@ -78,8 +80,10 @@ _WHERE = {
     "AutoEncoder": "autoencoder",
     "AutoEncoderFit": "autoencoder",
     "FactorTransformer": "transformer",
+    "TwoLevelFit": "two_level_fit",
     "VAE": "vae",
     "DeepFit": "vae_fit",
+    "ClusteredItemFit": "clustered_fit",
     "ItemResponseFit": "irt_fit",
     "MarginalML": "inference.settings",
     "GaussHermite": "integration.gauss_hermite",
@@ -112,6 +116,7 @@ __all__ = [
     "AmortizedVI",
     "AutoEncoder",
     "AutoEncoderFit",
+    "ClusteredItemFit",
     "DeepFit",
     "Estimate",
     "ExploratoryFit",
@@ -132,6 +137,7 @@ __all__ = [
     "Pair",
     "QuasiMonteCarlo",
     "Responses",
+    "TwoLevelFit",
     "VariationalBayes",
     "VariationalFit",
     "bartlett_sphericity",

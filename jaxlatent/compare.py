@@ -12,6 +12,7 @@ from jaxlatent.diagnostics.difference_tests import difference
 from jaxlatent.fit import Fit
 from jaxlatent.inference.fitted import Fitted
 from jaxlatent.irt_fit import ItemResponseFit
+from jaxlatent.two_level_fit import TwoLevelFit
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,7 +30,9 @@ def compare(*fits: Any, names: tuple[str, ...] | None = None) -> pd.DataFrame:
     if len(fits) < 2:
         raise ValueError(f"Expected at least two fits to compare; got {len(fits)}.")
     if all(isinstance(fit, ItemResponseFit) for fit in fits):
-        return _compare_items(fits, _names_of(names, len(fits)))
+        return _by_likelihood([(f._fitted, f._fitted.n_total) for f in fits], _names_of(names, len(fits)))
+    if all(isinstance(fit, TwoLevelFit) for fit in fits):
+        return _by_likelihood([(f._fit.fitted, f._fit.moments.persons) for f in fits], _names_of(names, len(fits)))
     for fit in fits:
         if not isinstance(fit, Fit):
             raise ValueError(f"Expected fits, one argument each; got {fit!r}.")
@@ -49,31 +52,30 @@ def _names_of(names: tuple[str, ...] | str | None, n: int) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _compare_items(fits: Sequence[ItemResponseFit], names: tuple[str, ...]) -> pd.DataFrame:
-    """Item response models from the most parameters to the fewest, each tested against the one before.
+def _by_likelihood(fits: Sequence[tuple[Any, int]], names: tuple[str, ...]) -> pd.DataFrame:
+    """(Fitted, persons) of item response or two-level models, the most parameters first, each tested against the last.
 
     Columns npar, logl, aic, bic, chisq_diff, df_diff, pvalue (likelihood ratio, nested models).
     """
     import pandas as pd
     from scipy.special import chdtrc
 
-    first = fits[0]._fitted
-    for name, fit in zip(names[1:], fits[1:], strict=True):
-        other = fit._fitted
-        if set(other.table.observed) != set(first.table.observed) or other.n_total != first.n_total:
+    first, persons = fits[0]
+    for name, (other, n) in zip(names[1:], fits[1:], strict=True):
+        if set(other.table.observed) != set(first.table.observed) or n != persons:
             raise ValueError(
                 f"{name!r} was fitted to other data than {names[0]!r}: their likelihoods cannot be compared."
             )
-    order = sorted(range(len(fits)), key=lambda k: -fits[k]._fitted.n_parameters)
+    order = sorted(range(len(fits)), key=lambda k: -fits[k][0].n_parameters)
     rows = []
     for i, k in enumerate(order):
-        f = fits[k]._fitted
-        n, q = f.n_total, f.n_parameters
+        f, n = fits[k]
+        q = f.n_parameters
         row = {"npar": q, "logl": f.log_likelihood, "aic": 2 * q - 2 * f.log_likelihood,
                "bic": math.log(n) * q - 2 * f.log_likelihood}  # fmt: skip
         row |= {"chisq_diff": math.nan, "df_diff": math.nan, "pvalue": math.nan}
         if i:
-            before = fits[order[i - 1]]._fitted
+            before = fits[order[i - 1]][0]
             stat, df = 2 * (before.log_likelihood - f.log_likelihood), before.n_parameters - q
             row |= {"chisq_diff": stat, "df_diff": df}
             row["pvalue"] = float(chdtrc(df, max(stat, 0))) if df > 0 else math.nan

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -94,14 +95,47 @@ class MixtureFit:
     """A fitted mixture of factor analysers; components come by falling probability. Tables are pandas frames."""
 
     def __init__(
-        self, spec: MixtureOfFactorAnalyzers, data: Responses, estimate: MixtureEstimate, elapsed: float
+        self,
+        spec: MixtureOfFactorAnalyzers,
+        data: Responses | None,
+        estimate: MixtureEstimate,
+        elapsed: float,
+        *,
+        stored: dict[str, Any] | None = None,
     ) -> None:
         self.spec, self.elapsed = spec, elapsed
         self._data, self._estimate = data, estimate
+        self._stored = stored or {}
 
     def __repr__(self) -> str:
         state = "converged" if self.converged else "NOT converged"
-        return f"<MixtureFit: {self.spec.n_components} components, n = {len(self._data.y)}, {state}>"
+        return f"<MixtureFit: {self.spec.n_components} components, n = {self._n}, {state}>"
+
+    @property
+    def _rows(self) -> Responses:
+        if self._data is None:
+            raise ValueError("This fit was saved without its rows: pass data, or save with include_data=True.")
+        return self._data
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        return tuple(self._stored["names"]) if self._stored else self._rows.names
+
+    @property
+    def _n(self) -> int:
+        return int(self._stored["n"]) if self._stored else len(self._rows.y)
+
+    @property
+    def _notes(self) -> tuple[str, ...]:
+        return tuple(self._stored["notes"]) if self._stored else self._rows.notes
+
+    @property
+    def _entropy(self) -> float:
+        if self._stored:
+            return float(self._stored["entropy"])
+        share, k = self.predict_proba().to_numpy(), self.spec.n_components
+        plogp = -(share * np.log(np.maximum(share, 1e-300))).sum()
+        return float(1 - plogp / (self._n * np.log(k))) if k > 1 else 1.0
 
     @property
     def converged(self) -> bool:
@@ -119,8 +153,8 @@ class MixtureFit:
         out: list[str] = []
         if not self.converged:
             out.append("EM was still rising: expected a larger max_steps.")
-        own = self._estimate.weights * len(self._data.y)
-        small = np.flatnonzero(own < len(self._data.names))
+        own = self._estimate.weights * self._n
+        small = np.flatnonzero(own < len(self._names))
         if len(small):
             out.append(f"Cluster {small[0] + 1} has {own[small[0]]:.1f} persons: too few to describe it.")
         return tuple(out)
@@ -148,7 +182,7 @@ class MixtureFit:
 
         e = self._estimate
         index = pd.Index(self._components, name="component")
-        return pd.DataFrame(e.centre + e.scale * e.means, index, list(self._data.names))
+        return pd.DataFrame(e.centre + e.scale * e.means, index, list(self._names))
 
     @property
     def loadings(self) -> pd.DataFrame:
@@ -159,7 +193,7 @@ class MixtureFit:
         parts = []
         for a in e.loadings:
             turned = canonical_columns(a @ np.linalg.eigh(a.T @ a)[1])
-            parts.append(pd.DataFrame(e.scale[:, None] * turned, list(self._data.names), names))
+            parts.append(pd.DataFrame(e.scale[:, None] * turned, list(self._names), names))
         return self._stack(parts)
 
     @property
@@ -169,22 +203,20 @@ class MixtureFit:
 
         e = self._estimate
         index = pd.Index(self._components, name="component")
-        return pd.DataFrame(e.uniquenesses * e.scale**2, index, list(self._data.names))
+        return pd.DataFrame(e.uniquenesses * e.scale**2, index, list(self._names))
 
     def covariance(self) -> pd.DataFrame:
         """Covariance matrix of every component."""
         import pandas as pd
 
-        e, names = self._estimate, list(self._data.names)
+        e, names = self._estimate, list(self._names)
         out = [
             np.outer(e.scale, e.scale) * (a @ a.T + np.diag(u)) for a, u in zip(e.loadings, e.uniquenesses, strict=True)
         ]
         return self._stack([pd.DataFrame(cov, names, names) for cov in out])
 
     def _persons(self, data: Any) -> tuple[Responses, np.ndarray, np.ndarray]:
-        source = (
-            self._data if data is None else Responses.for_scoring(data, self._data.names, group=None, labels=("1",))
-        )
+        source = self._rows if data is None else Responses.for_scoring(data, self._names, group=None, labels=("1",))
         value, share, _ = self._estimate.persons(source.y)
         return source, value, share
 
@@ -219,12 +251,9 @@ class MixtureFit:
         import pandas as pd
 
         k, p, m = self._estimate.loadings.shape
-        n, share = len(self._data.y), self.predict_proba().to_numpy()
         q = k - 1 + k * (p + p * m - m * (m - 1) // 2) + (p if self.spec.shared_noise else k * p)
-        plogp = -(share * np.log(np.maximum(share, 1e-300))).sum()
-        entropy = 1 - plogp / (n * np.log(k)) if k > 1 else 1.0
         out = {"npar": q, "logl": self.log_likelihood, "aic": 2 * q - 2 * self.log_likelihood,
-               "bic": np.log(n) * q - 2 * self.log_likelihood, "entropy": entropy}  # fmt: skip
+               "bic": np.log(self._n) * q - 2 * self.log_likelihood, "entropy": self._entropy}  # fmt: skip
         return pd.Series(out, dtype=float)
 
     def simulate(self, n: int, key: int = 0) -> pd.DataFrame:
@@ -238,7 +267,7 @@ class MixtureFit:
         x = rng.standard_normal((int(n), self.spec.n_factors))
         z = e.means[label] + np.einsum("npm,nm->np", e.loadings[label], x)
         z += rng.standard_normal(z.shape) * np.sqrt(e.uniquenesses[label])
-        out = pd.DataFrame(e.centre + e.scale * z, columns=list(self._data.names))
+        out = pd.DataFrame(e.centre + e.scale * z, columns=list(self._names))
         out["component"] = np.array(self._components)[label]
         return out
 
@@ -247,8 +276,8 @@ class MixtureFit:
         measures = self.fit_measures()
         info = SummaryInfo(
             title="jaxlatent: mixture of factor analysers", estimator="EM", n_iterations=self.n_iterations,
-            n_parameters=int(measures["npar"]), n_observations=len(self._data.y), converged=self.converged,
-            message="" if self.converged else self.warnings[0], warnings=self.warnings, notes=self._data.notes,
+            n_parameters=int(measures["npar"]), n_observations=self._n, converged=self.converged,
+            message="" if self.converged else self.warnings[0], warnings=self.warnings, notes=self._notes,
             details=(("Number of components", str(self.spec.n_components)),
                      ("Factors of each", str(self.spec.n_factors))),
         )  # fmt: skip
@@ -261,3 +290,9 @@ class MixtureFit:
         cells += [Row(str(name), tuple(fixed(x) for x in means[name]), 1) for name in means]
         blocks.append(Table(tuple(self._components), tuple(cells), "Components: Weights and Means", "parameters"))
         return Summary(info, tuple(blocks))
+
+    def save(self, path: str | Path, *, include_data: bool = False) -> Path:
+        """Write a .latent file (a zip of JSON and arrays, no pickle); the data only if asked for."""
+        from jaxlatent.storage import save
+
+        return save(self, Path(path), include_data=include_data)

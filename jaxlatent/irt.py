@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxlatent.data.frames import column_names, is_named
+from jaxlatent.clustered_fit import ClusteredItemFit
+from jaxlatent.data.frames import column_names, is_named, numeric_matrix, without_column
+from jaxlatent.data.responses import cluster_text
 from jaxlatent.data.scanned import ScannedResponses
 from jaxlatent.inference.amortized_settings import AmortizedVI
+from jaxlatent.inference.clustered_items import fit_clustered
 from jaxlatent.inference.item_model import is_normal
 from jaxlatent.inference.item_preparation import Prepared, prepare, start_under_priors
 from jaxlatent.inference.marginal_fit import fit_items
@@ -124,12 +127,13 @@ class IRT:
         key: int = 0,
         progress: bool | None = None,
         checkpoint: Any = None,
-    ) -> ItemResponseFit:
+    ) -> ItemResponseFit | Any:
         """Estimate the model by maximum marginal likelihood; missing answers are missing at random.
 
         data: a pandas or polars frame, a mapping of columns, an array (all columns are items), or Responses. engine:
         MarginalML(...) by default. group, weights: columns. missing: None or "fiml" (all observed answers are used), or
-        "listwise". key: random key of rules that draw points. progress: True shows every step.
+        "listwise". key: random key of rules that draw points. progress: True shows every step. cluster: a column; one
+        factor then has a part of clusters, too, and the result is a ClusteredItemFit.
 
         Raises ValueError in one sentence where data and model don't go together; warns (ModelWarning) about solutions
         that should not be trusted as they are.
@@ -137,7 +141,7 @@ class IRT:
         started = time.perf_counter()
         engine = self._engine(engine)
         if cluster is not None:
-            raise ValueError(f"The option cluster is not in this version for {engine.name}: leave it out.")
+            return self._fit_clusters(data, engine, cluster, group, weights, missing, checkpoint, started)
         if checkpoint is not None and isinstance(engine, MarginalML):
             raise ValueError("MarginalML takes no checkpoint: leave it out, or use AmortizedVI().")
         if isinstance(engine, MarginalML):
@@ -170,6 +174,41 @@ class IRT:
         fit.elapsed = time.perf_counter() - started
         for sentence in fit.warnings:
             warnings.warn(sentence, ModelWarning, stacklevel=2)
+        return fit
+
+    def _fit_clusters(
+        self,
+        data: Any,
+        engine: Any,
+        cluster: str,
+        group: Any,
+        weights: Any,
+        missing: Any,
+        checkpoint: Any,
+        started: float,
+    ) -> ClusteredItemFit:
+        """The fit with a latent variable of clusters beside that of persons."""
+        if not isinstance(engine, MarginalML) or engine.integration is not None or engine.starts > 1:
+            raise ValueError("Clusters take MarginalML() with its own nodes and one start: leave the engine out.")
+        if engine.se not in ("observed", "none"):
+            raise ValueError(f"Clusters take se 'observed' or 'none'; got {engine.se!r}.")
+        for name, value in (("group", group), ("weights", weights), ("checkpoint", checkpoint)):
+            if value is not None:
+                raise ValueError(f"Models with clusters take no {name} in this version: leave it out.")
+        if self.priors:
+            raise ValueError("Models with clusters take no priors in this version: leave priors out.")
+        if missing not in (None, "fiml", "listwise"):
+            raise ValueError(f"Expected missing to be None, 'fiml' or 'listwise'; got {missing!r}.")
+        rest, column = without_column(data, cluster, "cluster variable")
+        p = self._prepare(rest, None, None, listwise=missing == "listwise")
+        y = numeric_matrix(rest, p.table.observed)
+        unused = np.isnan(y).any(axis=1) if missing == "listwise" else np.isnan(y).all(axis=1)
+        labels, codes = np.unique(cluster_text(column, cluster)[~unused], return_inverse=True)
+        fitted = fit_clustered(p, self.latent, codes, errors=engine.se != "none")
+        elapsed = time.perf_counter() - started
+        fit = ClusteredItemFit(self, fitted, engine, p.responses, cluster, labels, elapsed)
+        for sentence in fit.warnings:
+            warnings.warn(sentence, ModelWarning, stacklevel=3)
         return fit
 
     def _engine(self, engine: Any) -> MarginalML | AmortizedVI:

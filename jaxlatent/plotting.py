@@ -16,6 +16,7 @@ from jaxlatent.results.factor_tables import sorted_items
 
 if TYPE_CHECKING:
     from jaxlatent.fit import Fit
+    from jaxlatent.two_level_fit import TwoLevelFit
 
 WEAK = 0.3  # standardised loadings of exploratory solutions from which diagrams draw an arrow
 
@@ -72,3 +73,20 @@ class Plots:
     def scores(self, path: str | Path | None = None, *, data: Any = None, method: str | None = None) -> Any:
         """Distributions of the factor scores."""
         return factor_scores(self._fit.scores(data, method), path=path)
+
+
+class TwoLevelPlots:
+    """The plots of a two-level fit."""
+
+    def __init__(self, fit: TwoLevelFit) -> None:
+        self._fit = fit
+
+    def path_diagram(self, path: str | Path | None = None, **options: Any) -> PathDiagram:
+        """A panel for each level (SVG); options of plots.path_diagram: column, stars, digits, ..."""
+        table = self._fit._fit.fitted.table
+        return path_diagram(self._fit.parameters, latent=table.latent, observed=table.observed, path=path, **options)
+
+    def parameters(self, path: str | Path | None = None, *, level: int, op: str | None = None) -> Any:
+        """Estimates of one level with their confidence intervals."""
+        frame = self._fit.parameters
+        return parameters(frame[frame["level"] == level].drop(columns="level"), op=op, path=path)

@@ -17,11 +17,14 @@ from jaxlatent.inference.exploratory_blocks import DEFAULT, blocks_in, fit_block
 from jaxlatent.inference.fitting import fit_table
 from jaxlatent.inference.requirements import check_size
 from jaxlatent.inference.settings import ML, LeastSquares, estimator
+from jaxlatent.inference.two_level_fit import fit_two_level
 from jaxlatent.numerics.rotation_criteria import find_method
 from jaxlatent.spec.grouping import check_names
+from jaxlatent.spec.levels import has_levels
 from jaxlatent.spec.restrictions import check_consistent
 from jaxlatent.spec.syntax import parse
 from jaxlatent.spec.table import ParameterTable, build_table, unsupported
+from jaxlatent.two_level_fit import TwoLevelFit, cluster_labels
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -124,6 +127,7 @@ class SEM:
         if data is None:
             return table_frame(self.table(), None)
         table, source = self._prepare(data, None, group, None, None, None)
+        _refuse_levels(table, "parameter_table with data")
         return table_frame(table, source)
 
     def fit(
@@ -138,8 +142,8 @@ class SEM:
         key: int = 0,
         progress: bool | None = None,
         checkpoint: Any = None,
-    ) -> Fit:
-        """Estimate the model.
+    ) -> Fit | Any:
+        """Estimate the model; a TwoLevelFit where the syntax has level: blocks (cluster= is needed then).
 
         data: a pandas or polars frame, a mapping of columns, an array with the model's variables in order, or Moments.
         engine: ML() (default), LeastSquares(...), or a name that estimator() knows. group, weights, cluster: columns.
@@ -155,6 +159,8 @@ class SEM:
         engine = _engine(engine)
         _check_fit_options(group=group, weights=weights, cluster=cluster, key=key, progress=progress)
         table, source = self._prepare(data, engine, group, missing, weights, cluster)
+        if has_levels(table):
+            return self._fit_levels(table, source, engine, missing, cluster, data, started)
         if blocks_in(table):
             fitted = fit_blocks(table, source, engine, missing, self.rotation or DEFAULT, int(key))
         else:
@@ -164,12 +170,30 @@ class SEM:
             warnings.warn(sentence, ModelWarning, stacklevel=2)
         return fit
 
+    def _fit_levels(
+        self, table: ParameterTable, source: Any, engine: Any, missing: Any, cluster: Any, data: Any, started: float
+    ) -> TwoLevelFit:
+        """The fit of a model with levels."""
+        if cluster is None:
+            raise ValueError(
+                "The model has two levels: pass cluster= the name of the column of clusters, with the rows."
+            )
+        if blocks_in(table):
+            raise ValueError("Two-level models take no efa blocks in this version: write the loadings of each factor.")
+        fitted = fit_two_level(table, source, engine, missing)
+        labels = np.unique(cluster_labels(data, cluster))
+        fit = TwoLevelFit(self, fitted, time.perf_counter() - started, cluster, labels)
+        for sentence in fit.warnings:
+            warnings.warn(sentence, ModelWarning, stacklevel=3)
+        return fit
+
     def bind(self, data: Any, *, group: str | None = None, missing: str | None = None) -> BoundModel:
         """The model with its data: .model (LatentVariableModel), .responses and .arrays, for inference elsewhere."""
         from jaxlatent.bound import bind
 
         table, source = self._prepare(data, None, group, missing, None, None)
         _refuse_blocks(table, "A bound model")
+        _refuse_levels(table, "A bound model")
         return bind(self, table, source)
 
     def _prepare(
@@ -240,6 +264,11 @@ def _refuse_blocks(table: ParameterTable, what: str) -> None:
         raise ValueError(f"{what} takes no efa blocks: use SEM(...).fit, or EFA for the unrotated model.")
 
 
+def _refuse_levels(table: ParameterTable, what: str) -> None:
+    if has_levels(table):
+        raise ValueError(f"{what} takes no two-level models in this version: use SEM(...).fit(data, cluster=...).")
+
+
 def _engine(engine: Any) -> ML | LeastSquares:
     if engine is None:
         return ML()
@@ -256,6 +285,7 @@ def fit_sem_batch(model: SEM, stacked: Any, engine: Any = None) -> Any:
 
     table = model.table()
     _refuse_blocks(table, "fit_batch")
+    _refuse_levels(table, "fit_batch")
     check_size(table)
     return fit_stack(table, _stack(table, stacked), engine and _engine(engine))
 

@@ -29,6 +29,7 @@ from jaxlatent.efa_storage import (
     variational_manifest,
 )
 from jaxlatent.efa_variational import VariationalFit
+from jaxlatent.factor_mixture import MixtureFit
 from jaxlatent.fit import Fit
 from jaxlatent.inference.estimate import MESSAGES, Estimate
 from jaxlatent.inference.fitted import Fitted
@@ -37,14 +38,21 @@ from jaxlatent.inference.settings import ML, LeastSquares
 from jaxlatent.irt_fit import ItemResponseFit
 from jaxlatent.item_storage import KIND as ITEM_KIND
 from jaxlatent.item_storage import MissingObject, item_arrays, item_fit_of, item_manifest
+from jaxlatent.mixture_storage import KIND as MIXTURE_KIND
+from jaxlatent.mixture_storage import mixture_arrays, mixture_manifest, mixture_of
 from jaxlatent.sem import SEM
 from jaxlatent.spec.layout import places
+from jaxlatent.two_level_fit import TwoLevelFit
+from jaxlatent.two_level_storage import KIND as TWO_LEVEL_KIND
+from jaxlatent.two_level_storage import two_level_arrays, two_level_manifest, two_level_of
 from jaxlatent.vae_fit import DeepFit
 
 FORMAT = 1
 KIND = "jaxlatent fit"
 DEEP_KIND, AUTOENCODER_KIND = "jaxlatent deep fit", "jaxlatent autoencoder"
-KINDS = (KIND, ITEM_KIND, EXPLORATORY_KIND, VARIATIONAL_KIND, DEEP_KIND, AUTOENCODER_KIND)
+KINDS = (
+    KIND, ITEM_KIND, EXPLORATORY_KIND, VARIATIONAL_KIND, DEEP_KIND, AUTOENCODER_KIND, TWO_LEVEL_KIND, MIXTURE_KIND,
+)  # fmt: skip
 
 
 def save(fit: Any, path: Path, *, include_data: bool = False) -> Path:
@@ -66,6 +74,11 @@ def save(fit: Any, path: Path, *, include_data: bool = False) -> Path:
 
         arrays = deep.autoencoder_arrays(fit, include_data)
         manifest = _head(AUTOENCODER_KIND) | deep.autoencoder_manifest(fit)
+    elif isinstance(fit, TwoLevelFit):
+        arrays = two_level_arrays(fit, include_data)
+        manifest = _head(TWO_LEVEL_KIND) | two_level_manifest(fit)
+    elif isinstance(fit, MixtureFit):
+        arrays, manifest = mixture_arrays(fit, include_data), _head(MIXTURE_KIND) | mixture_manifest(fit)
     elif isinstance(fit, VariationalFit):
         arrays = variational_arrays(fit, include_data)
         manifest = _head(VARIATIONAL_KIND) | variational_manifest(fit)
@@ -176,6 +189,10 @@ def load(path: str | Path, objects: dict[str, Any] | None = None) -> Any:
             return deep.autoencoder_of(manifest, arrays)
         if manifest["kind"] == EXPLORATORY_KIND:
             return exploratory_fit_of(manifest, arrays)
+        if manifest["kind"] == TWO_LEVEL_KIND:
+            return two_level_of(manifest, arrays)
+        if manifest["kind"] == MIXTURE_KIND:
+            return mixture_of(manifest, arrays)
         if manifest["kind"] == VARIATIONAL_KIND:
             return variational_fit_of(manifest, arrays)
         fit = _assemble(manifest, arrays)

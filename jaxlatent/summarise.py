@@ -12,6 +12,7 @@ from jaxlatent.report.summary import Summary, SummaryInfo, build_summary
 
 if TYPE_CHECKING:
     from jaxlatent.fit import Fit
+    from jaxlatent.two_level_fit import TwoLevelFit
 
 
 def summary(fit: Fit, **options: Any) -> Summary:
@@ -24,6 +25,31 @@ def summary(fit: Fit, **options: Any) -> Summary:
     if options:
         raise ValueError(f"The option {next(iter(options))} is for summaries of exploratory fits: leave it out.")
     return build_summary(_info(fit), fit.parameters, fit.fit_measures(), fit.r_squared())
+
+
+def two_level_summary(fit: TwoLevelFit) -> Summary:
+    """The summary of a two-level model, with a section for each level."""
+    f = fit._fit
+    info = SummaryInfo(
+        title="jaxlatent",
+        estimator=fit.engine.name,
+        optimizer="damped Newton",
+        n_iterations=fit.n_iterations,
+        n_parameters=f.fitted.table.n_free,
+        n_equality_constraints=f.fitted.equalities,
+        n_observations=f.moments.persons,
+        information=fit.engine.information,
+        se=fit.engine.se,
+        test=fit.engine.test,
+        converged=fit.converged,
+        message=fit.message,
+        warnings=fit.warnings,
+        latent=f.fitted.table.latent,
+        observed=f.fitted.table.observed,
+        notes=fit.notes,
+        details=((f"Number of clusters [{fit.cluster}]", str(f.moments.clusters)),),
+    )
+    return build_summary(info, fit.parameters, fit.fit_measures())
 
 
 def _info(fit: Fit) -> SummaryInfo:

@@ -32,6 +32,8 @@ from jaxlatent.spec.occasions import Occasions, Transition
 from jaxlatent.vae_fit import DeepFit
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from jaxlatent.bound import BoundModel
 
 MOST_FULL = {"linear": 12, "network": 3}  # latent variables up to which a guide's covariance matrix is full
@@ -131,6 +133,13 @@ class VAE:
         for sentence in fit.warnings:
             warnings.warn(sentence, ModelWarning, stacklevel=2)
         return fit
+
+    def parameter_table(self, data: Any) -> pd.DataFrame:
+        """What is free, with starting values, and a row with the number of weights of every network of the model."""
+        from jaxlatent.results.deep_table import deep_table
+
+        responses = read(data, None, None)
+        return deep_table(self._prepare(responses)[2], responses.names, names_of(self.sizes))
 
     def bind(self, data: Any) -> BoundModel:
         """The model with its data: .model (LatentVariableModel), .responses and .arrays, for inference elsewhere."""

@@ -200,6 +200,10 @@ class DeepFit:
         """Standard deviations of y given x [row, factor], of normal columns (nan of others), as decode gives them."""
         return self._framed(x, self._fitted.deviations(self._points(x)))
 
+    def latent_density(self, x: Any) -> np.ndarray:
+        """p(x) at latent variables x [row, factor]: a number for each row."""
+        return np.exp(self._fitted.log_prior(self._points(x)))
+
     def _points(self, x: Any) -> np.ndarray:
         """Latent variables as numbers [row, factor]."""
         values, d = np.asarray(x, float), len(self._names[1])

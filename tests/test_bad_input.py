@@ -180,7 +180,7 @@ MODELS: list[Case] = [
     ("a negative start", lambda: fit(ONE + "\nx1 ~~ start(-5)*x1"), ["x1 ~~ x1", "starts at -5"]),
     ("no variances", lambda: jl.SEM("f =~ 1*x1 + x2", auto=False).fit(people()), ["x1 ~~ x1", "x2 ~~ x2", "auto=True"]),
     ("two without error", lambda: fit(ONE + "\nx1 ~~ 0*x1\nx2 ~~ 0*x2"), ["not positive definite", "fixed values"]),
-    ("levels", lambda: fit("level: 1\nf =~ x1 + x2 + x3\nlevel: 2\ng =~ x1 + x2 + x3"), ["two levels", "not in this"]),
+    ("levels", lambda: fit("level: 1\nf =~ x1 + x2 + x3\nlevel: 2\ng =~ x1 + x2 + x3"), ["two levels", "cluster="]),
     ("efa", lambda: fit('efa("block")*f + efa("block")*g =~ x1 + x2'), ["efa block 'block'", "more variables"]),
     ("a composite", lambda: fit("c <~ x1 + x2\nx3 ~ c"), ["'c' is a composite", "not in this version"]),
     ("an interaction", lambda: fit("x1 ~ x2 + x3 + x2:x3"), ["'x2:x3' is an interaction", "as a column"]),

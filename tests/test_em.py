@@ -194,6 +194,18 @@ def test_mixture_likelihood_and_probabilities(clusters, mixture):
     assert mixture.log_likelihoods().sum() == pytest.approx(mixture.log_likelihood, abs=1e-6)
 
 
+def test_mixture_comes_back_from_disk(clusters, mixture, tmp_path):
+    again = jl.load(mixture.save(tmp_path / "mixture.latent"))
+    pd.testing.assert_frame_equal(again.covariance(), mixture.covariance())
+    pd.testing.assert_series_equal(again.fit_measures(), mixture.fit_measures())
+    np.testing.assert_array_equal(again.predict_proba(clusters[0][:9]), mixture.predict_proba(clusters[0][:9]))
+    assert str(again.summary()) == str(mixture.summary()) and again.warnings == mixture.warnings
+    with pytest.raises(ValueError, match="include_data=True"):
+        again.predict()
+    whole = jl.load(mixture.save(tmp_path / "mixture.latent", include_data=True))
+    pd.testing.assert_series_equal(whole.predict(), mixture.predict())
+
+
 def test_mixture_of_one_is_factor_analysis(hs, by_em):
     one = jl.MixtureOfFactorAnalyzers(1, 3, starts=1, tolerance=1e-11).fit(hs)
     assert one.log_likelihood == pytest.approx(by_em.log_likelihood, abs=1e-5)

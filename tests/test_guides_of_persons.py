@@ -26,10 +26,9 @@ def bound():
 
 
 def params_of(bound):
-    return {
-        k: jnp.asarray(v, jnp.float32)
-        for k, v in bound.model.layout.unpack(np.asarray(bound.model.layout.start, np.float32)).items()
-    }
+    found = bound.model.layout.unpack(np.asarray(bound.model.layout.start, np.float32))
+    single = {k: jnp.asarray(v, jnp.float32) for k, v in found.items()}
+    return single | dict(bound.model.networks(jax.random.key(1)))
 
 
 def elbo_of(bound, normal, params):
@@ -73,6 +72,18 @@ def test_free_bounds_are_at_least_amortized_ones(bound):
 
     exact = np.asarray(GaussHermite(61).log_marginal(bound.model, params_of(bound), bound.arrays))
     assert (free <= exact + 1e-4).all() and (exact - free).mean() < 0.02
+
+
+def test_variational_em_of_a_network_decoder(bound):
+    """Free numbers of persons under a network: at one decoder their bound is no worse, and the engine takes them."""
+    answers = np.asarray(bound.arrays.y)
+    deep = jl.VAE(1, "bernoulli", hidden=(4,)).bind(answers)
+    amortized, free = (best(deep, g) for g in (Amortized((1,)), Free()))
+    assert free.sum() > amortized.sum() and (free > amortized - 1e-3).all()
+    fit = jl.VAE(1, "bernoulli", hidden=(4,)).fit(answers, jl.AmortizedVI(guide=Free(), max_epochs=3))
+    known, new = fit.log_likelihoods(), fit.log_likelihoods(answers)
+    assert fit.engine.guide == Free() and len(fit.scores()) == N
+    np.testing.assert_allclose(known, new, atol=0.5)  # persons of the fit, and the same answers as new persons
 
 
 GUIDES = [Free("full"), SemiAmortized((4,), "diagonal"), SemiAmortized((4,), "flow")]

@@ -17,7 +17,9 @@ from numpyro.infer import SVI, Trace_ELBO
 
 import jaxlatent as jl
 from jaxlatent.data.arrays import Arrays
-from jaxlatent.guides.normals import DiagonalNormal
+from jaxlatent.guides.normals import CholeskyNormal, DiagonalNormal, normal_divergence
+from jaxlatent.latent.structural import NormalByGroup
+from jaxlatent.models.item_responses import LatentPrior
 
 N, P = 40, 4
 
@@ -131,6 +133,38 @@ def test_the_elbo_and_the_divergence_add_up_to_the_log_likelihood(bound):
     s2 = q.variance[:, 0]
     divergence = (s2 / variance + 0.3**2 / variance - 1 - jnp.log(s2 / variance)) / 2
     np.testing.assert_allclose(elbo + divergence, log_p(bound, params), rtol=0, atol=1e-10)
+
+
+def test_divergences_of_normal_distributions():
+    """By the formula, and by quadrature of log q - log p, which is exact for it is quadratic; two groups."""
+    rng, n = np.random.default_rng(0), 6
+    roots = np.tril(rng.normal(size=(2, 2, 2))) + 2 * np.eye(2)
+    group = jnp.asarray(np.arange(n) % 2)
+    prior = NormalByGroup(jnp.asarray(rng.normal(size=(2, 2))), jnp.asarray(roots @ roots.transpose(0, 2, 1)), group)
+    mean, scale = jnp.asarray(rng.normal(size=(n, 2))), jnp.asarray(0.3 * rng.normal(size=(n, 2)))
+    z, w = np.polynomial.hermite_e.hermegauss(3)
+    nodes = np.stack(np.meshgrid(z, z), -1).reshape(-1, 1, 2)
+    weight = np.outer(w, w).reshape(-1) / w.sum() ** 2
+    below = jnp.asarray(rng.normal(size=(n, 1)))
+    for q in (DiagonalNormal(mean, scale), DiagonalNormal(mean, scale[:, :1]), CholeskyNormal(mean, scale, below)):
+        x = q.moved(jnp.asarray(nodes)) if isinstance(q, CholeskyNormal) else q.mean + jnp.sqrt(q.variance) * nodes
+        found = normal_divergence(q, LatentPrior(prior, n))
+        np.testing.assert_allclose(found, weight @ (q.log_prob(x) - prior.log_prob(x)), atol=1e-10)
+    standard = NormalByGroup(jnp.zeros((1, 2)), jnp.eye(2)[None], jnp.zeros(n, int))
+    np.testing.assert_allclose(normal_divergence(q, LatentPrior(standard, n)), q.divergence(), atol=1e-12)
+    assert normal_divergence(dist.Normal(0, 1), LatentPrior(prior, n)) is None
+    assert normal_divergence(q, dist.Normal(0, 1)) is None
+
+
+def test_the_analytic_divergence_changes_no_mean(bound, gradients, losses):
+    """The bound and its gradients by the guide, the measurement and p(x), with one particle."""
+    values = at(bound, move=0.3, widen=0.2)
+    sampled, exact = (losses(values, 1, each, keys(3000, k)) for k, each in enumerate(("elbo", "analytic")))
+    assert apart(sampled, exact) < 4
+    a, b = (gradients(values, 1, each, keys(3000, 5 + k)) for k, each in enumerate(("elbo", "analytic")))
+    for name, each in a.items():
+        assert apart(each, b[name]) < 4, name
+    assert b["factor_cov_free"].std() < 1e-9 < a["factor_cov_free"].std()  # p(x) is in the divergence only
 
 
 @pytest.mark.parametrize("estimator", ["elbo", "iwae", "dreg", "gdreg"])
@@ -367,7 +401,7 @@ def test_particles_are_a_count(particles):
 
 
 def test_estimators_have_names():
-    with pytest.raises(ValueError, match="elbo, iwae, dreg, stl, gdreg"):
+    with pytest.raises(ValueError, match="elbo, analytic, iwae, dreg, stl, gdreg"):
         jl.ImportanceWeightedELBO(5, "vimco")
 
 

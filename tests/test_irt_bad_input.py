@@ -358,7 +358,7 @@ FITS = {
     "another engine": ({"engine": jl.ML()}, "Expected MarginalML"),
     "an engine's name": ({"engine": "MarginalML"}, "Expected MarginalML"),
     "an engine's class": ({"engine": jl.MarginalML}, "Expected MarginalML"),
-    "cluster": ({"cluster": "a"}, "option cluster is not in this version"),
+    "cluster": ({"cluster": "zz"}, "cluster variable .zz."),
     "checkpoint": ({"checkpoint": "x"}, "MarginalML takes no checkpoint"),
     "missing": ({"missing": "pairwise"}, "missing to be None, 'fiml' or 'listwise'; got 'pairwise'"),
     "a negative key": ({"key": -1}, "key, the random key, .*; got -1"),

@@ -96,7 +96,6 @@ def test_refusals(text: str, given_settings: dict[str, Any], message: str) -> No
         ("f =~ x1 + x2 + x3\nx1 | t1", {}, "'x1' is ordered"),
         ("f =~ x1 + x2 + x3\nx1 ~*~ x1", {}, "'x1' is ordered"),
         ("f =~ x1 + x2 + x3", {"ordered": ["x2"]}, "'x2' is ordered"),
-        ("level: 1\nf =~ x1 + x2\nlevel: 2\ng =~ x1 + x2", {}, "two levels"),
         ("y ~ x + z + x:z", {}, "'x:z' is an interaction"),
     ],
 )

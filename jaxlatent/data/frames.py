@@ -198,3 +198,15 @@ def row_index(data: Any, n: int) -> np.ndarray:
     """Row labels: a pandas index, or 0, 1, 2, ..."""
     index = getattr(data, "index", None)
     return np.asarray(index) if index is not None and not callable(index) and len(index) == n else np.arange(n)
+
+
+def without_column(data: Any, name: str, role: str) -> tuple[Any, np.ndarray]:
+    """A frame or mapping without one of its columns, and that column; raises ValueError where there is none."""
+    if not is_named(data):
+        raise ValueError(f"An array has no column names, so none is the {role} {name!r}: pass a frame.")
+    names = column_names(data, ())
+    require(names, [name], role)
+    column = raw_column(data, name, names)
+    if isinstance(data, Mapping):
+        return {key: value for key, value in data.items() if str(key) != name}, column
+    return (data.drop(columns=[name]) if hasattr(data, "iloc") else data.drop(name)), column

@@ -362,9 +362,14 @@ def _covariates(data: Any, covariates: Sequence[str], constant: bool = False) ->
     return z
 
 
-def _clusters(column: np.ndarray, name: str) -> np.ndarray:
+def cluster_text(column: np.ndarray, name: str) -> np.ndarray:
+    """The cluster of every row as text; raises ValueError where one is missing."""
     _check_present(column, "cluster", name)
-    codes = np.unique(column.astype(str), return_inverse=True)[1]
+    return column.astype(str)
+
+
+def _clusters(column: np.ndarray, name: str) -> np.ndarray:
+    codes = np.unique(cluster_text(column, name), return_inverse=True)[1]
     if len(codes) and codes.max() < 1:
         raise ValueError(f"The cluster variable {name!r} has one value only: cluster-robust errors need at least two.")
     return codes

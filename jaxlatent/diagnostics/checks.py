@@ -8,9 +8,11 @@ from jaxlatent.inference.constrained import active_messages
 from jaxlatent.inference.estimate import MESSAGES
 from jaxlatent.inference.fitted import Fitted
 from jaxlatent.inference.information import Inference
+from jaxlatent.inference.two_level_fit import TwoLevelFitted
 from jaxlatent.numerics.definite import smallest_eigenvalue
 from jaxlatent.results.tables import latent_moments
 from jaxlatent.results.values import estimates
+from jaxlatent.spec.levels import LEVELS
 from jaxlatent.spec.restrictions_matrix import split
 
 
@@ -67,11 +69,27 @@ def warnings_of(inference: Inference) -> tuple[str, ...]:
     return tuple(out)
 
 
+def two_level_warnings(fit: TwoLevelFitted) -> tuple[str, ...]:
+    """The same for a two-level model."""
+    fitted = fit.fitted
+    out = [] if int(fitted.estimate.code) == 1 else [MESSAGES[int(fitted.estimate.code)]]
+    if not np.isfinite(fitted.free).all():
+        return tuple(out)
+    if fitted.engine.se != "none" and fit.vcov is None:
+        out.append(
+            "The information matrix is singular, so the model is not identified: fix a parameter, or add indicators or"
+            " constraints. Standard errors are not available."
+        )
+    return (*out, *_heywood(fitted), *_covariances(fitted), *_definitions(fitted))
+
+
 def _listed(names: list[str], most: int = 8) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _where(fitted: Fitted, g: int) -> str:
+    if fitted.group_labels == LEVELS:
+        return f" at level {g + 1}"
     return f" in group {fitted.group_labels[g]!r}" if fitted.table.n_groups > 1 else ""
 
 

@@ -9,6 +9,10 @@ import jax
 import jax.numpy as jnp
 from numpyro.distributions import Distribution, constraints
 
+from jaxlatent.data.arrays import of_person
+from jaxlatent.latent.structural import NormalByGroup, times
+from jaxlatent.models.item_responses import LatentPrior
+from jaxlatent.numerics.normal_density import inverse_and_log_det
 from jaxlatent.numerics.small_cholesky import forward
 
 LOG_2_PI = math.log(2 * math.pi)
@@ -17,6 +21,24 @@ LOG_2_PI = math.log(2 * math.pi)
 def standard_divergences(mean: jax.Array, variance: jax.Array) -> jax.Array:
     """KL(N(m, v) || N(0, 1)) = (v + m² - 1 - log v) / 2, elementwise."""
     return (variance + mean**2 - 1 - jnp.log(variance)) / 2
+
+
+def normal_divergence(q: Distribution, prior: Any) -> jax.Array | None:
+    """KL(q || p(x)) [person] where both are normal and written out here, else None.
+
+    (tr P S + e'P e - D - log|S| - log|P|) / 2, q = N(m, S), p = N(mu, P^-1), e = m - mu
+    """
+    p = prior.inner if isinstance(prior, LatentPrior) else None
+    if not isinstance(q, DiagonalNormal | CholeskyNormal) or not isinstance(p, NormalByGroup):
+        return None
+    precision, log_det = jax.vmap(inverse_and_log_det)(p.cov)
+    mean, precision, log_det = of_person((p.mean, precision, log_det), p.group)
+    e = q.mean - mean
+    if isinstance(q, DiagonalNormal):
+        trace = (jnp.diagonal(precision, axis1=-2, axis2=-1) * q.variance).sum(-1)
+    else:
+        trace = (precision * q.covariance_matrix).sum((-2, -1))
+    return (trace + (times(e, precision) * e).sum(-1) - p.n_latent + log_det) / 2 - q.log_root_det
 
 
 class DiagonalNormal(Distribution):
@@ -38,8 +60,12 @@ class DiagonalNormal(Distribution):
     def log_prob(self, value: jax.Array, intermediates: Any = None) -> jax.Array:
         z = (value - self._mean) * jnp.exp(-self.log_scale)
         d = self.event_shape[0]
-        log_det = jnp.broadcast_to(self.log_scale, self._mean.shape).sum(-1)
-        return -(z**2).sum(-1) / 2 - log_det - d * LOG_2_PI / 2
+        return -(z**2).sum(-1) / 2 - self.log_root_det - d * LOG_2_PI / 2
+
+    @property
+    def log_root_det(self) -> jax.Array:
+        """Half the log-determinant of the covariance matrix [person]."""
+        return jnp.broadcast_to(self.log_scale, self._mean.shape).sum(-1)
 
     def divergence(self) -> jax.Array:
         """KL(q || N(0, I)) [person]: sum of (variance + mean² - 1) / 2 - log sd."""
@@ -75,12 +101,17 @@ class CholeskyNormal(Distribution):
     def log_prob(self, value: jax.Array, intermediates: Any = None) -> jax.Array:
         z = self._solved(value)
         square = sum((each**2 for each in z[1:]), start=z[0] ** 2)
-        return -square / 2 - self.log_diagonal.sum(-1) - len(z) * LOG_2_PI / 2
+        return -square / 2 - self.log_root_det - len(z) * LOG_2_PI / 2
+
+    @property
+    def log_root_det(self) -> jax.Array:
+        """log|L| [person]."""
+        return self.log_diagonal.sum(-1)
 
     def divergence(self) -> jax.Array:
         """KL(q || N(0, I)) [person]: (tr L L' + mean'mean - D) / 2 - log |L|."""
         square = jnp.exp(2 * self.log_diagonal).sum(-1) + (self.below**2).sum(-1) + (self._mean**2).sum(-1)
-        return (square - self.event_shape[0]) / 2 - self.log_diagonal.sum(-1)
+        return (square - self.event_shape[0]) / 2 - self.log_root_det
 
     def moved(self, z: jax.Array) -> jax.Array:
         """mean + L z [..., person, D]."""

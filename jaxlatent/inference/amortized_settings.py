@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-ESTIMATORS = ("elbo", "iwae", "dreg", "stl", "gdreg")
+ESTIMATORS = ("elbo", "analytic", "iwae", "dreg", "stl", "gdreg")
 SE = ("observed", "crossprod", "none")
 SAMPLES = 5  # of each person and step, unless asked for otherwise
 EPOCHS = 500
@@ -22,10 +22,11 @@ class AmortizedVI:
 
     E log 1/R sum_r p(y, x_r) / q(x_r | y),   x_r ~ q(x | y), a network of y
 
-    particles: R of every person and step; None takes 5. estimator: of the guide's gradient, "elbo", "iwae", "dreg"
-    (Tucker et al. 2018), "stl" (Roeder et al. 2017) or "gdreg" (Bauer and Mnih 2021); None takes "dreg". guide: one of
-    jaxlatent.guides; None takes Amortized(family="full"), or Recurrent() with occasions. optimizer: an optax optimiser
-    with a rate of its own, such as optax.adam(1e-3); None takes Adam at a rate that is held, then lowered.
+    particles: R of every person and step; None takes 5. estimator: of the gradient, "elbo", "analytic" (the same,
+    divergences of normal distributions by their formula), "iwae", "dreg" (Tucker et al. 2018), "stl" (Roeder et al.
+    2017) or "gdreg" (Bauer and Mnih 2021); None takes "dreg". guide: one of jaxlatent.guides; None takes
+    Amortized(family="full"), or Recurrent() with occasions. optimizer: an optax optimiser with a rate of its own, such
+    as optax.adam(1e-3); None takes Adam at a rate that is held, then lowered.
     batch_size: persons of a step. max_epochs: passes over the data at most. polish: whether second-order steps on
     importance-sampled points follow where items factor and latent variables are normal, so that the end point is a
     maximum. se: "observed", "crossprod" or "none".
@@ -61,8 +62,8 @@ class AmortizedVI:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
                 raise ValueError(f"Expected {name} as a number of at least 0; got {value!r}.")
-        if self.free_bits and self.estimator not in (None, "elbo"):
-            raise ValueError(f"free_bits is for the estimator 'elbo'; got {self.estimator!r}.")
+        if self.free_bits and self.estimator not in (None, "elbo", "analytic"):
+            raise ValueError(f"free_bits is for the estimators 'elbo' and 'analytic'; got {self.estimator!r}.")
         if not isinstance(self.polish, bool):
             raise ValueError(f"Expected polish to be True or False; got {self.polish!r}.")
         if self.optimizer is not None and not (hasattr(self.optimizer, "init") and hasattr(self.optimizer, "update")):

@@ -129,6 +129,11 @@ class DeepFitted:
         """Columns of the first occasion."""
         return y if self.occasions is None else y[..., : len(self.occasions.items)]
 
+    def log_prior(self, x: np.ndarray) -> np.ndarray:
+        """log p(x) [row] at x [row, D]."""
+        with jax.enable_x64(True):
+            return np.asarray(_log_prior(*fresh((self.model, self.params, np.asarray(x, float)))), float)
+
     def sample(self, n: int, key: int, x: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Draws of x [n, D] and of raw values [n, column]; or of raw values at these x."""
         with jax.enable_x64(True):
@@ -164,15 +169,23 @@ def _variance(model: LatentVariableModel, params: Any, x: jax.Array) -> jax.Arra
     return model.measurement.variance(params, x, jnp.zeros(len(x), jnp.int32))
 
 
+@jax.jit
+def _log_prior(model: LatentVariableModel, params: Any, x: jax.Array) -> jax.Array:
+    return model.latent_distribution(params, _nobody(model, len(x))).log_prob(x)
+
+
+def _nobody(model: LatentVariableModel, n: int) -> Arrays:
+    """n rows with nothing observed."""
+    blank = jnp.zeros((n, model.measurement.n_items), jnp.float32)
+    return Arrays(blank, blank == 0, jnp.zeros(n, jnp.int32), jnp.ones(n, jnp.float32))
+
+
 @partial(jax.jit, static_argnums=0)
 def _sampled(n: int, model: LatentVariableModel, params: Any, x: Any, key: jax.Array) -> tuple[jax.Array, jax.Array]:
     ours, theirs = jax.random.split(key)
-    group = jnp.zeros(n, jnp.int32)
     if x is None:
-        blank = jnp.zeros((n, model.measurement.n_items), jnp.float32)
-        nobody = Arrays(blank, blank == 0, group, jnp.ones(n, jnp.float32))
-        x = model.latent_distribution(params, nobody).sample(ours, (n,))
-    return x, model.measurement.sample(theirs, params, x, group)
+        x = model.latent_distribution(params, _nobody(model, n)).sample(ours, (n,))
+    return x, model.measurement.sample(theirs, params, x, jnp.zeros(n, jnp.int32))
 
 
 def fit_deep(

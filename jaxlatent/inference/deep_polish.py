@@ -5,6 +5,7 @@ Normal columns have the closed form of factor analysis; for one or two latent va
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -98,17 +99,8 @@ def polished(rule: Exact, model: LatentVariableModel, start: np.ndarray, data: A
     """The free vector at the maximum of the exact likelihood by L-BFGS, whether it was found, and steps taken."""
     from scipy.optimize import minimize
 
-    blocks = parameter_blocks(model)
-    bijections = [bijection_under(block, model.layout, ())[1] for block in blocks]
+    free_of, first = unconstrained(model, start)
     weight = jnp.asarray(np.asarray(data.weight, float))
-
-    def free_of(u: jax.Array) -> jax.Array:
-        free, at = jnp.zeros(model.layout.n_free), 0
-        for block, bijection in zip(blocks, bijections, strict=True):
-            n = len(block.positions)
-            free = free.at[block.positions].set(bijection.forward(u[at : at + n]))
-            at += n
-        return free
 
     @jax.jit
     def value_and_slope(u: jax.Array, layout: Any, data: Arrays) -> tuple[jax.Array, jax.Array]:
@@ -123,15 +115,31 @@ def polished(rule: Exact, model: LatentVariableModel, start: np.ndarray, data: A
         fine = np.isfinite(value) and np.isfinite(slope).all()
         return (float(value), slope) if fine else (1e10, np.zeros_like(u))
 
+    options = {"maxiter": STEPS, "maxfun": 2 * STEPS, "ftol": 1e-14, "gtol": 1e-7, "maxcor": 30}
+    found = minimize(host, first, jac=True, method="L-BFGS-B", options=options)
+    return np.asarray(free_of(jnp.asarray(found.x)), float), bool(found.success), int(found.nit)
+
+
+def unconstrained(model: LatentVariableModel, start: np.ndarray) -> tuple[Callable[[jax.Array], jax.Array], np.ndarray]:
+    """Free vectors as a function of unconstrained numbers, and the numbers of a free vector."""
+    blocks = parameter_blocks(model)
+    bijections = [bijection_under(block, model.layout, ())[1] for block in blocks]
+
+    def free_of(u: jax.Array) -> jax.Array:
+        free, at = jnp.zeros(model.layout.n_free), 0
+        for block, bijection in zip(blocks, bijections, strict=True):
+            n = len(block.positions)
+            free = free.at[block.positions].set(bijection.forward(u[at : at + n]))
+            at += n
+        return free
+
     first = []
     for block, bijection in zip(blocks, bijections, strict=True):
         own = np.asarray(start, float)[block.positions]
         for k in block.anchors:
             own[k] = max(own[k], 1e-3)
         first.append(np.asarray(bijection.inverse(jnp.asarray(own))))
-    options = {"maxiter": STEPS, "maxfun": 2 * STEPS, "ftol": 1e-14, "gtol": 1e-7, "maxcor": 30}
-    found = minimize(host, np.concatenate(first), jac=True, method="L-BFGS-B", options=options)
-    return np.asarray(free_of(jnp.asarray(found.x)), float), bool(found.success), int(found.nit)
+    return free_of, np.concatenate(first)
 
 
 def _parts(params: Any) -> tuple[jax.Array, jax.Array, jax.Array]:

@@ -16,10 +16,12 @@ from numpyro.distributions import Delta, Distribution
 from numpyro.infer.elbo import ELBO
 from numpyro.primitives import Messenger
 
+from jaxlatent.guides.normals import normal_divergence
 from jaxlatent.models.item_responses import Path
 
-Estimator = Literal["elbo", "iwae", "dreg", "stl", "gdreg"]
-ESTIMATORS = ("elbo", "iwae", "dreg", "stl", "gdreg")
+Estimator = Literal["elbo", "analytic", "iwae", "dreg", "stl", "gdreg"]
+ESTIMATORS = ("elbo", "analytic", "iwae", "dreg", "stl", "gdreg")
+MEANS = ("elbo", "analytic")  # of the mean log-weight
 PARTICLES = "_particles"
 Trace = dict[str, Any]
 Sites = dict[str, jax.Array]
@@ -36,11 +38,13 @@ class ImportanceWeightedELBO(ELBO):
     need one plate in common, at dim -1, and reparametrised guides.
 
     estimator: the gradient. With normalised weights v_r, for the guide's parameters:
-    "elbo" - of the mean log-weight (Σ_i s_i mean_r log w_ri is then the bound, too); "iwae" - automatic derivatives of
-    the bound, whose signal-to-noise ratio falls with R; "stl" - without the score of q, Σ v_r dlog w_r/dx dx (at
-    R = 1 unbiased for the ELBO, else for no bound, but of the least variance where q is close); "dreg" - unbiased
-    without the score, Σ v_r² dlog w_r/dx dx; "gdreg" - the same, and parameters of p(x) take their derivatives along
-    draws, too: Σ (v_r dlog p(y | x_r)/dx - v_r² dlog w_r/dx) dx. All others weight scores, Σ v_r dlog p(y, x_r).
+    "elbo" - of the mean log-weight (Σ_i s_i mean_r log w_ri is then the bound, too); "analytic" - the same with
+    E_q[log q(x | y) - log p(x)] by its formula where both are normal distributions of ours, not from draws; "iwae" -
+    automatic derivatives of the bound, whose signal-to-noise ratio falls with R; "stl" - without the score of q, Σ v_r
+    dlog w_r/dx dx (at R = 1 unbiased for the ELBO, else for no bound, but of the least variance where q is close);
+    "dreg" - unbiased without the score, Σ v_r² dlog w_r/dx dx; "gdreg" - the same, and parameters of p(x) take their
+    derivatives along draws, too: Σ (v_r dlog p(y | x_r)/dx - v_r² dlog w_r/dx) dx. All others weight scores,
+    Σ v_r dlog p(y, x_r).
 
     beta: weight of log p(x) - log q(x | y) in the log-weights, 1 for a bound. free_bits: with "elbo", nats of the mean
     over persons of E_q[log q(x | y) - log p(x)] that cost nothing.
@@ -59,8 +63,8 @@ class ImportanceWeightedELBO(ELBO):
             raise ValueError(f"Expected particles as a whole number from 1; got {particles!r}.")
         if estimator not in ESTIMATORS:
             raise ValueError(f"Expected the estimator among {', '.join(ESTIMATORS)}; got {estimator!r}.")
-        if free_bits and estimator != "elbo":
-            raise ValueError(f"Expected estimator='elbo' with free_bits; got {estimator!r}.")
+        if free_bits and estimator not in MEANS:
+            raise ValueError(f"Expected estimator='elbo' or 'analytic' with free_bits; got {estimator!r}.")
         self.estimator, self.beta, self.free_bits = estimator, beta, free_bits
         super().__init__(num_particles=particles)
 
@@ -85,15 +89,17 @@ class ImportanceWeightedELBO(ELBO):
             )
 
         inputs = (param_map, drawn.masses)
-        if self.estimator in ("elbo", "iwae"):
-            terms = _terms(run(inputs, drawn.x), drawn)
-            nats = _log_q(drawn.guides, drawn.x) - terms.log_prior
+        if self.estimator in (*MEANS, "iwae"):
+            trace = run(inputs, drawn.x)
+            terms = _terms(trace, drawn)
+            nats = _divergence(trace, drawn) if self.estimator == "analytic" else None
+            nats = _log_q(drawn.guides, drawn.x) - terms.log_prior if nats is None else nats
             if self.free_bits:
                 scale = jnp.broadcast_to(terms.scale, nats.shape[1:])
                 kept = jnp.maximum((nats.mean(0) * scale).sum(), self.free_bits * scale.sum())
                 return -((terms.log_y.mean(0) * scale).sum() - self.beta * kept + terms.outside)
             log_w = terms.log_y - self.beta * nats
-            each = log_w.mean(0) if self.estimator == "elbo" else _log_mean(log_w)
+            each = log_w.mean(0) if self.estimator in MEANS else _log_mean(log_w)
             return -((each * terms.scale).sum() + terms.outside)
         return -self._without_score(run, drawn, inputs)
 
@@ -255,6 +261,13 @@ def _paths(trace: Trace, x: Sites) -> Sites:
 def _log_q(guides: dict[str, Distribution], x: Sites) -> jax.Array:
     """log q(x | y) [particle, person]."""
     return cast(jax.Array, sum(fn.log_prob(x[name]) for name, fn in guides.items()))
+
+
+def _divergence(trace: Trace, drawn: Drawn) -> jax.Array | None:
+    """KL(q || p(x)) [1, person] by its formula, or None where a site has none."""
+    each = [normal_divergence(_base(fn), trace[name]["fn"]) for name, fn in drawn.guides.items()]
+    found = [nats for nats in each if nats is not None]
+    return cast(jax.Array, sum(found))[None] if len(found) == len(each) else None
 
 
 def _still(fn: Distribution) -> Distribution:

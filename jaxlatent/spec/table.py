@@ -192,8 +192,10 @@ def _decide(rows: list[Draft], latent: set[str], options: Options) -> None:
 
 
 def _fix_within_means(rows: Sequence[Draft]) -> None:
-    """In two-level models the mean of a variable at both levels belongs to the second."""
+    """In two-level models the mean of a variable at both levels belongs to the second, and so that of its factor."""
     between = {(row.group, row.lhs) for row in rows if row.op == "~1" and row.level > 1}
+    measured = [row for row in rows if row.op == "=~" and row.level == 1]
+    between |= {(row.group, row.lhs) for row in measured if (row.group, row.rhs) in between}
     for row in rows:
         if row.op == "~1" and row.level == 1 and not row.user and not row.exo and (row.group, row.lhs) in between:
             row.fix(0.0)
@@ -237,8 +239,6 @@ def unsupported(table: ParameterTable) -> str | None:
             return f"'{row.lhs}' is a composite (<~); ML will take composites, but not in this version."
         if row.op in ("|", "~*~") or row.lhs in table.ordered:
             return f"'{row.lhs}' is ordered; LeastSquares('dwls') will take thresholds, but not in this version."
-        if row.level > 1:
-            return "The model has two levels; ML will take two-level models, but not in this version."
         if row.prior:
             return f"'{row.lhs} {row.op} {row.rhs}' has a prior; ML will take priors, but not in this version."
         if ":" in row.rhs:
