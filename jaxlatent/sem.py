@@ -17,6 +17,7 @@ from jaxlatent.inference.exploratory_blocks import DEFAULT, blocks_in, fit_block
 from jaxlatent.inference.fitting import fit_table
 from jaxlatent.inference.requirements import check_size
 from jaxlatent.inference.settings import ML, LeastSquares, estimator
+from jaxlatent.inference.written_priors import given_priors
 from jaxlatent.numerics.rotation_criteria import find_method
 from jaxlatent.spec.grouping import check_names
 from jaxlatent.spec.restrictions import check_consistent
@@ -70,7 +71,7 @@ class SEM:
         latent: Any = None,
         priors: Any = None,
     ) -> None:
-        for name, value in (("items", items), ("latent", latent), ("priors", priors)):
+        for name, value in (("items", items), ("latent", latent)):
             if value is not None:
                 raise ValueError(f"The option {name} is not in this version: leave it out.")
         _check_flags(std_lv=std_lv, orthogonal=orthogonal, effect_coding=effect_coding, fixed_x=fixed_x)
@@ -79,6 +80,7 @@ class SEM:
             find_method(rotation)
         self.syntax = syntax
         self.rotation = rotation
+        self.priors = given_priors(priors)
         self.options: dict[str, Any] = {
             "std_lv": std_lv,
             "orthogonal": orthogonal,
