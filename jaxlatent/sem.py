@@ -110,6 +110,8 @@ class SEM:
             if sentence:
                 raise ValueError(sentence)
             check_consistent(table.constraints, table.free_labels, inequalities=True)
+            if blocks_in(table) and (self.priors or any(row.prior for row in table.rows)):
+                raise ValueError("Priors and efa blocks: expected one of the two in this version.")
             if blocks_in(table):
                 table = prepared(table, self.rotation or DEFAULT)
             elif self.rotation is not None:
@@ -160,7 +162,7 @@ class SEM:
         if blocks_in(table):
             fitted = fit_blocks(table, source, engine, missing, self.rotation or DEFAULT, int(key))
         else:
-            fitted = fit_table(table, source, engine, missing)
+            fitted = fit_table(table, source, engine, missing, self.priors)
         fit = Fit(self, fitted, time.perf_counter() - started, key=key, progress=progress)
         for sentence in fit.warnings:
             warnings.warn(sentence, ModelWarning, stacklevel=2)
@@ -258,6 +260,8 @@ def fit_sem_batch(model: SEM, stacked: Any, engine: Any = None) -> Any:
 
     table = model.table()
     _refuse_blocks(table, "fit_batch")
+    if model.priors or any(row.prior for row in table.rows):
+        raise ValueError("fit_batch takes no priors in this version: leave them out.")
     check_size(table)
     return fit_stack(table, _stack(table, stacked), engine and _engine(engine))
 
