@@ -93,12 +93,6 @@ class LogPrior:
         """Minus the Hessian of the log-density [free, free]."""
         return -self.priors.on_host(self.layout, free)[2]
 
-    @property
-    def informed(self) -> int:
-        """How many parameters have a prior of their own."""
-        return len({p for each in self.priors.cells for p in each.positions or () if each.scale != "between"})
-
-
 def mode_engine(engine: Any, missing: str | None) -> ML:
     """The engine of a posterior mode: observed information, and the plain test.
 

@@ -116,7 +116,8 @@ def read_prior(given: Any, name: str, scale: str = "natural") -> tuple[Any, str,
         try:
             text = parse_prior(given)
         except ValueError as error:
-            raise ValueError(f"The prior of {name}: {error}") from None
+            sentence = str(error)
+            raise ValueError(f"The prior of {name}: {sentence[0].lower()}{sentence[1:]}") from None
         text = replace(text, scale=scale) if text.scale == "natural" and scale in ("sd", "cor") else text
         return from_text(text), text.scale, str(text)
     if isinstance(given, LKJ):
