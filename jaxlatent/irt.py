@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from jaxlatent.bound import BoundModel
+    from jaxlatent.prior_predictive import PriorPredictive
 
 HISTOGRAM = "empirical_histogram"
 
@@ -107,7 +108,8 @@ class IRT:
         prepared = self._prepare(data, group, None)
         texts = [*prior_texts(prepared.priors, prepared.table.n_free), ""]
         frame = prepared.table.to_frame()
-        return frame.assign(prior=[texts[free - 1] or None for free in frame["free"]])
+        frame["prior"] = [texts[free - 1] or None for free in frame["free"]]
+        return frame
 
     def fit(
         self,
@@ -196,6 +198,14 @@ class IRT:
             raise ValueError("An empirical histogram has no density to bind: leave latent out.")
         _check_held(data, "A bound model")
         return bind_items(self, self._prepare(data, group, None, listwise=missing == "listwise"))
+
+    def prior_predictive(
+        self, data: Any, n_draws: int = 200, key: int = 0, *, group: str | None = None, missing: str | None = None
+    ) -> PriorPredictive:
+        """Draws of parameters from their priors and of data under them, with .plot(): see jl.prior_predictive."""
+        from jaxlatent.prior_predictive import prior_predictive
+
+        return prior_predictive(self.bind(data, group=group, missing=missing), n_draws, key)
 
 
 def _check_held(data: Any, what: str) -> None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from jaxlatent.bound import BoundModel
+    from jaxlatent.prior_predictive import PriorPredictive
 
 
 class ModelWarning(UserWarning):
@@ -181,6 +182,14 @@ class SEM:
         table, source = self._prepare(data, None, group, missing, None, None)
         _refuse_blocks(table, "A bound model")
         return bind(self, table, source)
+
+    def prior_predictive(
+        self, data: Any, n_draws: int = 200, key: int = 0, *, group: str | None = None, missing: str | None = None
+    ) -> PriorPredictive:
+        """Draws of parameters from their priors and of data under them, with .plot(): see jl.prior_predictive."""
+        from jaxlatent.prior_predictive import prior_predictive
+
+        return prior_predictive(self.bind(data, group=group, missing=missing), n_draws, key)
 
     def _prepare(
         self, data: Any, engine: Any, group: str | None, missing: str | None, weights: str | None, cluster: str | None

@@ -47,6 +47,11 @@ class Priors:
     cells: tuple[CellPrior, ...] = ()
 
     @property
+    def active(self) -> bool:
+        """Whether any of them is not flat."""
+        return any(not is_flat(each.distribution) for each in self.cells)
+
+    @property
     def informed(self) -> int:
         """How many directions of the free vector have a proper prior, at most."""
         proper = [each for each in self.cells if not is_flat(each.distribution)]
