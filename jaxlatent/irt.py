@@ -105,10 +105,12 @@ class IRT:
 
     def parameter_table(self, data: Any, *, group: str | None = None) -> pd.DataFrame:
         """What is free, fixed or equal, with starting values: the items' categories come from the data."""
+        import pandas as pd
+
         prepared = self._prepare(data, group, None)
         texts = [*prior_texts(prepared.priors, prepared.table.n_free), ""]
         frame = prepared.table.to_frame()
-        frame["prior"] = np.array([texts[free - 1] or None for free in frame["free"]], dtype=object)
+        frame["prior"] = pd.Series([texts[free - 1] or None for free in frame["free"]], dtype=object)
         return frame
 
     def fit(
