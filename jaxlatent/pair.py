@@ -15,6 +15,7 @@ from jaxlatent.guides.amortized import Amortized
 from jaxlatent.guides.default import default_guide
 from jaxlatent.guides.function import guide_of
 from jaxlatent.guides.numpyro_guide import guide_function
+from jaxlatent.inference.proper import check_proper
 from jaxlatent.models.blocks import parameter_blocks
 from jaxlatent.models.default_priors import bijection_under, block_prior
 from jaxlatent.models.numpyro_model import Sites, parameter_sites, person_sites
@@ -111,9 +112,11 @@ def observe(bound: BoundModel, params: dict[str, Any], arrays: Arrays) -> None:
 def _sites(bound: BoundModel, parameters: Parameters) -> Sites:
     if parameters not in ("param", "sample"):
         raise ValueError(f"Expected parameters to be 'param' or 'sample'; got {parameters!r}.")
-    _check_constraints(bound)
+    check_constraints(bound)
     model, written = bound.model, bound.priors.cells
     blocks = parameter_blocks(model)
+    if parameters == "sample" and written:
+        check_proper(bound)
     bijections = tuple(bijection_under(block, model.layout, written)[1] for block in blocks)
     if parameters == "sample":
         priors = tuple(block_prior(block, model, bound.arrays, written) for block in blocks)
@@ -127,7 +130,8 @@ def _origin(bound: BoundModel) -> np.ndarray:
     return np.asarray(guide.encoding(bound.arrays) @ guide.weights)
 
 
-def _check_constraints(bound: BoundModel) -> None:
+def check_constraints(bound: BoundModel) -> None:
+    """Refuse constraints between parameters, which no bijection covers."""
     table = bound.table
     if table is None:  # a deep model
         return

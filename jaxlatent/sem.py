@@ -18,7 +18,9 @@ from jaxlatent.inference.fitting import fit_table
 from jaxlatent.inference.requirements import check_size
 from jaxlatent.inference.settings import ML, LeastSquares, estimator
 from jaxlatent.inference.two_level_fit import fit_two_level
+from jaxlatent.inference.written_priors import CROSS, given_priors
 from jaxlatent.numerics.rotation_criteria import find_method
+from jaxlatent.spec.cross_loadings import with_cross_loadings
 from jaxlatent.spec.grouping import check_names
 from jaxlatent.spec.levels import has_levels
 from jaxlatent.spec.restrictions import check_consistent
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from jaxlatent.bound import BoundModel
+    from jaxlatent.prior_draws import PriorPredictive
 
 
 class ModelWarning(UserWarning):
@@ -47,7 +50,10 @@ class SEM:
     growth: latent growth defaults. auto=False: nothing is added to what is written. group_equal: "loadings",
     "intercepts", "means", "regressions", "residuals", "residual_covariances", "lv_variances", "lv_covariances";
     group_partial: rows exempt from it, such as "visual=~x2". rotation: of exploratory blocks, efa("b")*f1 + efa("b")*f2
-    =~ ..., by default "geomin"; factors come in the order of the variables that they load on.
+    =~ ..., by default "geomin"; factors come in the order of the variables that they load on. priors: a NumPyro
+    distribution or a text such as "normal(0, 1)" for each of several classes ("loadings", "residual_sd", "factor_cor",
+    ...), labels or parameters ("visual =~ x2"), or "flat"; in the syntax prior("normal(0.6, 0.2)")*x2. ML then gives
+    the posterior mode. "cross_loadings" frees all loadings that the syntax leaves out (docs/priors.md).
 
     Raises ModelSyntaxError (a ValueError) with line and column where the syntax is wrong, ValueError for contradictory
     options. Source: Bollen (1989), Structural Equations with Latent Variables; lavaan's syntax by Rosseel (2012).
@@ -73,7 +79,7 @@ class SEM:
         latent: Any = None,
         priors: Any = None,
     ) -> None:
-        for name, value in (("items", items), ("latent", latent), ("priors", priors)):
+        for name, value in (("items", items), ("latent", latent)):
             if value is not None:
                 raise ValueError(f"The option {name} is not in this version: leave it out.")
         _check_flags(std_lv=std_lv, orthogonal=orthogonal, effect_coding=effect_coding, fixed_x=fixed_x)
@@ -82,6 +88,7 @@ class SEM:
             find_method(rotation)
         self.syntax = syntax
         self.rotation = rotation
+        self.priors = given_priors(priors)
         self.options: dict[str, Any] = {
             "std_lv": std_lv,
             "orthogonal": orthogonal,
@@ -110,7 +117,11 @@ class SEM:
             sentence = unsupported(table)
             if sentence:
                 raise ValueError(sentence)
+            if CROSS in self.priors:
+                table = with_cross_loadings(table, "loadings" in self.options["group_equal"])
             check_consistent(table.constraints, table.free_labels, inequalities=True)
+            if blocks_in(table) and (self.priors or any(row.prior for row in table.rows)):
+                raise ValueError("Priors and efa blocks: expected one of the two in this version.")
             if blocks_in(table):
                 table = prepared(table, self.rotation or DEFAULT)
             elif self.rotation is not None:
@@ -125,10 +136,10 @@ class SEM:
         from jaxlatent.results.starting import table_frame
 
         if data is None:
-            return table_frame(self.table(), None)
+            return table_frame(self.table(), None, self.priors)
         table, source = self._prepare(data, None, group, None, None, None)
         _refuse_levels(table, "parameter_table with data")
-        return table_frame(table, source)
+        return table_frame(table, source, self.priors)
 
     def fit(
         self,
@@ -164,7 +175,7 @@ class SEM:
         if blocks_in(table):
             fitted = fit_blocks(table, source, engine, missing, self.rotation or DEFAULT, int(key))
         else:
-            fitted = fit_table(table, source, engine, missing)
+            fitted = fit_table(table, source, engine, missing, self.priors)
         fit = Fit(self, fitted, time.perf_counter() - started, key=key, progress=progress)
         for sentence in fit.warnings:
             warnings.warn(sentence, ModelWarning, stacklevel=2)
@@ -178,6 +189,8 @@ class SEM:
             raise ValueError(
                 "The model has two levels: pass cluster= the name of the column of clusters, with the rows."
             )
+        if self.priors or any(row.prior for row in table.rows):
+            raise ValueError("Two-level models take no priors in this version: leave them out.")
         if blocks_in(table):
             raise ValueError("Two-level models take no efa blocks in this version: write the loadings of each factor.")
         fitted = fit_two_level(table, source, engine, missing)
@@ -195,6 +208,14 @@ class SEM:
         _refuse_blocks(table, "A bound model")
         _refuse_levels(table, "A bound model")
         return bind(self, table, source)
+
+    def prior_predictive(
+        self, data: Any, n_draws: int = 200, key: int = 0, *, group: str | None = None, missing: str | None = None
+    ) -> PriorPredictive:
+        """Draws of parameters from their priors and of data under them, with .plot(): see jl.prior_predictive."""
+        from jaxlatent.prior_draws import prior_predictive
+
+        return prior_predictive(self.bind(data, group=group, missing=missing), n_draws, key)
 
     def _prepare(
         self, data: Any, engine: Any, group: str | None, missing: str | None, weights: str | None, cluster: str | None
@@ -286,6 +307,8 @@ def fit_sem_batch(model: SEM, stacked: Any, engine: Any = None) -> Any:
     table = model.table()
     _refuse_blocks(table, "fit_batch")
     _refuse_levels(table, "fit_batch")
+    if model.priors or any(row.prior for row in table.rows):
+        raise ValueError("fit_batch takes no priors in this version: leave them out.")
     check_size(table)
     return fit_stack(table, _stack(table, stacked), engine and _engine(engine))
 
