@@ -82,8 +82,8 @@ def _parts(
     persons, points = chunk.y.shape[0], at.x.shape[1]
     x = jnp.broadcast_to(at.x, (persons, *at.x.shape[1:]))
     xx = x[..., :, None] * x[..., None, :]
-    wide, own = by_slots(here), features(xx, x, chunk.design[:, None, :])
-    parts = [own if wide else own @ here.prior_jacobian[g]]
+    wide, latent = by_slots(here), features(xx, x, chunk.design[:, None, :])
+    parts = [latent if wide else latent @ here.prior_jacobian[g]]
     mean = slot_scores_of(posterior) if wide else scores_of(here, g, posterior)
     weight = jnp.where(chunk.weight > 0, chunk.weight, 0).astype(mean.dtype)
     total_weight = weight[:, None] * posterior.weight
