@@ -8,15 +8,16 @@ priors are part of a compiled program.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpyro.distributions import Distribution, constraints
 
-from jaxlatent.models.block_prior import BlockPrior, log_density
+from jaxlatent.models.block_prior import BlockPrior, Written
 from jaxlatent.numerics.bijections import Bijection
 from jaxlatent.numerics.types import Array
 
@@ -45,46 +46,77 @@ def _backward(gradient: jax.Array, cotangent: jax.Array) -> tuple[None, jax.Arra
 log_likelihood.defvjp(_forward, _backward)
 
 
+class _Held:
+    """A distribution that is part of the compiled program, compared by its values."""
+
+    def __init__(self, distribution: Any) -> None:
+        leaves, structure = jax.tree.flatten(distribution)
+        self.distribution = distribution
+        self._key = (type(distribution), str(structure), tuple(np.asarray(leaf).tobytes() for leaf in leaves))
+        self._key += () if hasattr(distribution, "tree_flatten") else (repr(distribution),)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Held) and other._key == self._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+
+_PLAIN = (constraints.real, constraints.positive, constraints.nonnegative, constraints.unit_interval)
+
+
+def _is_leaf(distribution: Any) -> bool:
+    """Whether a distribution's numbers may differ between calls of one program: its support does not depend on them."""
+    return isinstance(distribution, Distribution) and any(distribution.support is each for each in _PLAIN)
+
+
 @partial(
     jax.tree_util.register_dataclass,
-    data_fields=("loc", "scale", "natural", "ours", "constant", "distributions", "masks"),
-    meta_fields=("bijection", "logit"),
+    data_fields=("loc", "scale", "distributions"),
+    meta_fields=("bijection", "natural", "written"),
 )
 @dataclass(frozen=True)
 class BlockDensity:
-    """The prior of one block as leaves, but for the set it lives in: what ``BlockPrior`` is made of.
+    """A ``BlockPrior`` whose numbers are leaves, the rest of it part of the compiled program.
 
-    natural, ours, masks [cell]; distributions: those of the user, each with a mask, logit: on which scale.
+    distributions: those of its written priors that are leaves; written: every written prior as (distribution held, or
+    None for the next of distributions; mask; its other fields).
     """
 
     bijection: Bijection
+    natural: tuple[bool, ...]
     loc: Array
     scale: Array
-    natural: Array
-    ours: Array
-    constant: Array
     distributions: tuple[Any, ...]
-    masks: tuple[Array, ...]
-    logit: tuple[bool, ...]
+    written: tuple[tuple[_Held | None, tuple[bool, ...], tuple[tuple[str, Any], ...]], ...]
 
     @staticmethod
     def of(prior: BlockPrior) -> BlockDensity:
-        """The leaves of a prior."""
-        written = prior.written
-        return BlockDensity(
-            prior.bijection, np.asarray(prior.loc, float), np.asarray(prior.scale, float), np.asarray(prior.natural),
-            prior.ours, np.asarray(prior.constant), tuple(each.distribution for each in written),
-            tuple(np.asarray(each.mask) for each in written), tuple(each.logit for each in written),
-        )  # fmt: skip
+        """The same density."""
+        leaves, written = [], []
+        names = [field.name for field in fields(Written) if field.name not in ("distribution", "mask")]
+        for each in prior.written:
+            free = _is_leaf(each.distribution)
+            leaves += [each.distribution] if free else []
+            rest = tuple((name, getattr(each, name)) for name in names)
+            written.append((None if free else _Held(each.distribution), tuple(np.asarray(each.mask).tolist()), rest))
+        natural = tuple(np.asarray(prior.natural, bool).tolist())
+        loc, scale = np.asarray(prior.loc, float), np.asarray(prior.scale, float)
+        return BlockDensity(prior.bijection, natural, loc, scale, tuple(leaves), tuple(written))
+
+    def prior(self) -> BlockPrior:
+        """The distribution that this was made of."""
+        leaves = iter(self.distributions)
+        written = tuple(
+            Written(next(leaves) if held is None else held.distribution, np.array(mask), **dict(rest))
+            for held, mask, rest in self.written
+        )
+        return BlockPrior(self.bijection, np.array(self.natural), self.loc, self.scale, written)
 
     def at(self, u: jax.Array) -> tuple[jax.Array, jax.Array]:
         """c [cell] at u [cell], and log p(c) + log |dc/du| ()."""
-        c, log_det = self.bijection.forward(u), self.bijection.log_det(u)
-        written = zip(self.distributions, self.masks, self.logit, strict=True)
-        natural = jnp.asarray(self.natural)
-        ours = jnp.asarray(self.ours)
-        value = log_density(c, u, log_det, natural, self.loc, self.scale, ours, self.constant, tuple(written))
-        return c, value + log_det.sum(-1)
+        c = self.bijection.forward(u)
+        return c, self.prior().log_prob(c) + self.bijection.log_det(u).sum(-1)
 
 
 @partial(

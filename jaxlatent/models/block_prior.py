@@ -141,9 +141,19 @@ class BlockPrior(Distribution):
     def log_prob(self, value: jax.Array, intermediates: Any = None) -> jax.Array:
         """Log density [...] of c [..., n]; that of natural default cells is normalised."""
         u = self.bijection.inverse(value)
-        written = tuple((each.distribution, each.mask, each.logit) for each in self.written)
         log_det = self.bijection.log_det(u)
-        return log_density(value, u, log_det, self.natural, self.loc, self.scale, self.ours, self.constant, written)
+        z = (jnp.where(self.natural, value, u) - self.loc) / self.scale
+        normal = -(z**2) / 2 - jnp.log(self.scale) - math.log(2 * math.pi) / 2
+        total = jnp.where(self._ours, normal - jnp.where(self.natural, 0, log_det), 0).sum(-1) + self._constant
+        for each in self.written:
+            if each.logit:
+                inside = jnp.where(each.mask, value, 0.5)
+                odds = jnp.log(inside) - jnp.log1p(-inside)
+                terms = each.distribution.log_prob(odds) - jnp.log(inside) - jnp.log1p(-inside)
+            else:
+                terms = each.distribution.log_prob(jnp.where(each.mask, value, _inside(each.distribution)))
+            total = total + jnp.where(each.mask, terms, 0).sum(-1)
+        return total
 
     def sample(self, key: jax.Array, sample_shape: tuple[int, ...] = ()) -> jax.Array:
         """Draws [*sample_shape, n]; of a covariance matrix with a written prior, draws of the default one."""
@@ -174,39 +184,17 @@ class BlockPrior(Distribution):
         return jnp.take_along_axis(draws, jnp.argmax(inside, 0)[None], 0)[0]
 
     @property
-    def ours(self) -> np.ndarray:
+    def _ours(self) -> np.ndarray:
         """Cells without a prior of the user's."""
         return ~np.any([np.zeros(self.bijection.size, bool), *(each.mask for each in self.written)], axis=0)
 
     @property
-    def constant(self) -> float:
+    def _constant(self) -> float:
         """What restriction to positive cells and decreasing rows adds: log 2 each, log K! each."""
-        default = self.ours & self.natural
+        default = self._ours & self.natural
         halves = sum(bool(default[at]) for at in self.bijection.positive) * math.log(2)
         rows = sum(math.lgamma(len(row) + 1) for row in self.bijection.decreasing if default[list(row)].all())
         return halves + rows
-
-
-def log_density(
-    c: jax.Array, u: jax.Array, log_det: jax.Array, natural: Array, loc: Array, scale: Array, ours: Array,
-    constant: Array | float, written: tuple[tuple[Any, Array, bool], ...],
-) -> jax.Array:  # fmt: skip
-    """Log density [...] of cells c [..., n] = bijection(u), log_det [..., n]: what ``BlockPrior`` says, of arrays.
-
-    written: distributions, each with the mask of its cells and whether it is on the logit scale.
-    """
-    z = (jnp.where(natural, c, u) - loc) / scale
-    normal = -(z**2) / 2 - jnp.log(scale) - math.log(2 * math.pi) / 2
-    total = jnp.where(ours, normal - jnp.where(natural, 0, log_det), 0).sum(-1) + constant
-    for distribution, mask, logit in written:
-        if logit:
-            inside = jnp.where(mask, c, 0.5)
-            odds = jnp.log(inside) - jnp.log1p(-inside)
-            terms = distribution.log_prob(odds) - jnp.log(inside) - jnp.log1p(-inside)
-        else:
-            terms = distribution.log_prob(jnp.where(mask, c, _inside(distribution)))
-        total = total + jnp.where(mask, terms, 0).sum(-1)
-    return total
 
 
 def _inside(distribution: Any) -> float:
