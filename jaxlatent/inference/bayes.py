@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlatent.data.arrays import Arrays
+from jaxlatent.inference.casewise_model import CasewiseModel, casewise_first
 from jaxlatent.inference.draws import Draws
 from jaxlatent.inference.fitted import Fitted
 from jaxlatent.inference.fitting import moment_problem
@@ -35,6 +36,7 @@ from jaxlatent.models.casewise_objective import CasewiseProblem
 from jaxlatent.models.default_priors import CellPrior, block_prior
 from jaxlatent.models.latent_variable_model import LatentVariableModel
 from jaxlatent.numerics.masked import Cases
+from jaxlatent.numerics.program import jit
 from jaxlatent.spec.item_table import ItemTable
 from jaxlatent.spec.layout import Layout, places, trimmed
 from jaxlatent.spec.restrictions_matrix import split
@@ -47,7 +49,7 @@ class Sample:
     """Draws and what they were made by.
 
     settings: the engine, nothing left at None; how: in a sentence what was sampled, and how; mean and variance
-    [person, factor] of latent variables that were sampled along, else None; blocks: the priors.
+    [person, factor] of latent variables that were sampled along, else None.
     """
 
     settings: NUTS
@@ -252,3 +254,33 @@ def _how(said: str, settings: NUTS) -> str:
     together = "in one batch" if settings.chain_method == "vectorized" else "one after the other"
     n, m = settings.num_chains, settings.num_samples
     return f"{said}; {n} chain(s) of {m} draws after {settings.num_warmup} of warm-up, {together}."
+
+
+def posterior_log_likelihood(fitted: Fitted | ItemFitted) -> float:
+    """The total log-likelihood of a fitted model at another free vector than its maximum, by what it was fitted with."""
+    free = fitted.free
+    if isinstance(fitted, ItemFitted):
+        if is_personal(fitted.rule):
+            return float("nan")
+        used, _ = pattern_data(fitted.data)
+        with jax.enable_x64(True):
+            problem = problem_of(fitted.form, fitted.layout, used, fitted.table.n_groups, fitted.rule)[0]
+            return float(_value(MarginalLikelihood(fitted.form, problem), jnp.asarray(free)))
+    n = float(fitted.moments.n.sum())
+    start = float(fitted.estimate.statistics["value"])
+    if fitted.missing == "fiml":
+        outside = fitted.log_likelihood + n * start
+        return outside - n * casewise_first(CasewiseModel(fitted.layout, fitted.cases, n), free)[0]
+    model, value = fitted.model, 0.0
+    for g, s in enumerate(fitted.moments.cov):
+        mu, sigma = model.implied[g]
+        residual = fitted.moments.mean[g] - mu if fitted.table.mean_structure else np.zeros(len(mu))
+        k = model.inverse[g]
+        discrepancy = np.linalg.slogdet(sigma)[1] + (k * (s + np.outer(residual, residual))).sum()
+        value += fitted.moments.n[g] * (discrepancy - np.linalg.slogdet(s)[1] - len(s)) / 2
+    return float(fitted.saturated_log_likelihood - value)
+
+
+@jit
+def _value(likelihood: Any, free: jax.Array) -> jax.Array:
+    return likelihood.first(free)[0]

@@ -12,6 +12,7 @@ import numpy as np
 
 from jaxlatent.data.arrays import Arrays
 from jaxlatent.models.casewise_objective import CasewiseProblem, fiml_first
+from jaxlatent.models.grid_likelihood import grid_log_likelihood
 from jaxlatent.models.latent_prior import moments
 from jaxlatent.models.latent_variable_model import LatentVariableModel
 from jaxlatent.models.marginal import value_and_score
@@ -63,7 +64,9 @@ class MarginalLikelihood:
     problem: Problem
 
     def first(self, free: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Value and gradient, by Fisher's identity."""
+        """Value and gradient; by Fisher's identity where the integral is done by blocks of items."""
+        if self.form.reduction is None:
+            return jax.value_and_grad(lambda f: grid_log_likelihood(self.form, self.problem, f))(free)
         return value_and_score(self.form, self.problem, free)
 
 
