@@ -17,6 +17,7 @@ from jaxlatent.inference.item_preparation import Prepared, prepare, start_under_
 from jaxlatent.inference.marginal_fit import ItemFitted, fit_items
 from jaxlatent.inference.nuts_settings import NUTS
 from jaxlatent.inference.settings import MarginalML, check_key
+from jaxlatent.inference.written_priors import given_priors
 from jaxlatent.irt_fit import ItemResponseFit
 from jaxlatent.latent.histogram import Histogram
 from jaxlatent.latent.latent import Latent
@@ -87,12 +88,11 @@ class IRT:
         if twice:
             raise ValueError(f"The covariate {twice[0]!r} is given twice.")
         self.group_equal = check_item_ties(group_equal)
-        for name, value in (("fixed", fixed), ("priors", priors)):
-            if value is not None and not isinstance(value, Mapping):
-                raise ValueError(f"Expected {name} as a mapping from names of parameters; got {value!r}.")
+        if fixed is not None and not isinstance(fixed, Mapping):
+            raise ValueError(f"Expected fixed as a mapping from names of parameters; got {fixed!r}.")
         self.fixed = dict(fixed or {})
         self.constraints = constraints
-        self.priors = dict(priors or {})
+        self.priors = given_priors(priors)
         self.rotation = rotation
         self.latent = latent
         self.syntax = factors_of(factors, (), self.covariates) if isinstance(factors, str) else None

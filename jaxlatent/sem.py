@@ -18,6 +18,7 @@ from jaxlatent.inference.fitting import fit_table
 from jaxlatent.inference.nuts_settings import NUTS
 from jaxlatent.inference.requirements import check_size
 from jaxlatent.inference.settings import ML, LeastSquares, estimator
+from jaxlatent.inference.written_priors import given_priors
 from jaxlatent.numerics.rotation_criteria import find_method
 from jaxlatent.spec.grouping import check_names
 from jaxlatent.spec.restrictions import check_consistent
@@ -71,7 +72,7 @@ class SEM:
         latent: Any = None,
         priors: Any = None,
     ) -> None:
-        for name, value in (("items", items), ("latent", latent), ("priors", priors)):
+        for name, value in (("items", items), ("latent", latent)):
             if value is not None:
                 raise ValueError(f"The option {name} is not in this version: leave it out.")
         _check_flags(std_lv=std_lv, orthogonal=orthogonal, effect_coding=effect_coding, fixed_x=fixed_x)
@@ -80,6 +81,7 @@ class SEM:
             find_method(rotation)
         self.syntax = syntax
         self.rotation = rotation
+        self.priors = given_priors(priors)
         self.options: dict[str, Any] = {
             "std_lv": std_lv,
             "orthogonal": orthogonal,
@@ -109,6 +111,8 @@ class SEM:
             if sentence:
                 raise ValueError(sentence)
             check_consistent(table.constraints, table.free_labels, inequalities=True)
+            if blocks_in(table) and (self.priors or any(row.prior for row in table.rows)):
+                raise ValueError("Priors and efa blocks: expected one of the two in this version.")
             if blocks_in(table):
                 table = prepared(table, self.rotation or DEFAULT)
             elif self.rotation is not None:
@@ -162,7 +166,7 @@ class SEM:
         if blocks_in(table):
             fitted = fit_blocks(table, source, engine, missing, self.rotation or DEFAULT, int(key))
         else:
-            fitted = fit_table(table, source, engine, missing)
+            fitted = fit_table(table, source, engine, missing, self.priors)
         fit = Fit(self, fitted, time.perf_counter() - started, key=key, progress=progress)
         for sentence in fit.warnings:
             warnings.warn(sentence, ModelWarning, stacklevel=2)
@@ -275,6 +279,8 @@ def fit_sem_batch(model: SEM, stacked: Any, engine: Any = None) -> Any:
 
     table = model.table()
     _refuse_blocks(table, "fit_batch")
+    if model.priors or any(row.prior for row in table.rows):
+        raise ValueError("fit_batch takes no priors in this version: leave them out.")
     check_size(table)
     if isinstance(engine, NUTS):
         raise ValueError("fit_batch takes ML(...) or LeastSquares(...): fit data sets one by one by NUTS.")
