@@ -14,11 +14,10 @@ from jaxlatent.data.arrays import Arrays
 from jaxlatent.guides.amortized import Amortized
 from jaxlatent.guides.function import guide_of
 from jaxlatent.guides.numpyro_guide import guide_function
+from jaxlatent.inference.bayes import check_covered
 from jaxlatent.models.blocks import parameter_blocks
 from jaxlatent.models.default_priors import bijection_under, block_prior
 from jaxlatent.models.numpyro_model import Sites, parameter_sites, person_sites
-from jaxlatent.spec.item_table import ItemTable
-from jaxlatent.spec.restrictions_matrix import split
 
 if TYPE_CHECKING:
     from jaxlatent.bound import BoundModel
@@ -125,19 +124,8 @@ def _origin(bound: BoundModel) -> np.ndarray:
 
 
 def _check_constraints(bound: BoundModel) -> None:
-    table = bound.table
-    if table is None:  # a deep model
-        return
-    if isinstance(table, ItemTable):
-        found = table.linear.rank
-    else:
-        linear, nonlinear, inequalities = split(table)
-        found = linear.rank + len(nonlinear) + len(inequalities)
-    if found:
-        raise ValueError(
-            f"The model has {found} constraint(s) between parameters, which no bijection covers: give equal parameters"
-            " one label instead, or use an engine such as ML or MarginalML."
-        )
+    if bound.table is not None:  # else a deep model
+        check_covered(bound.table)
 
 
 def _check_batch_size(batch_size: int | None) -> None:

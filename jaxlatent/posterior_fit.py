@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -12,15 +12,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jaxlatent.diagnostics.datatree import PREDICTIVE, datatree
 from jaxlatent.fit import Fit
-from jaxlatent.inference.bayes import Sample, posterior_log_likelihood, sample_item_model, sample_moments_model
+from jaxlatent.inference.bayes import (
+    Sample,
+    posterior_log_likelihood,
+    prior_draws,
+    sample_item_model,
+    sample_moments_model,
+)
 from jaxlatent.inference.draws import Draws
 from jaxlatent.inference.fitted import Fitted
 from jaxlatent.inference.fitting import fit_table
 from jaxlatent.inference.marginal_fit import ItemFitted
 from jaxlatent.inference.nuts_settings import NUTS
+from jaxlatent.inference.posterior_mode import NOTE
 from jaxlatent.inference.settings import ML
+from jaxlatent.inference.written_priors import table_priors
 from jaxlatent.irt_fit import ItemResponseFit
+from jaxlatent.numerics.newton import CONVERGED
 from jaxlatent.results.posterior_scores import item_posterior_scores, normal_posterior_scores
 from jaxlatent.results.posterior_tables import ChainCheck, check_chains, posterior_parameters, row_draws
 from jaxlatent.results.tables import score_frame
@@ -30,6 +40,9 @@ if TYPE_CHECKING:
 
     from jaxlatent.posterior_plotting import PosteriorPlots
     from jaxlatent.report.summary import Summary
+    from xarray import DataTree
+
+PRIOR = 500  # draws from the prior in a DataTree
 
 
 class PosteriorFit:
@@ -92,7 +105,7 @@ class PosteriorFit:
     @property
     def notes(self) -> tuple[str, ...]:
         """What was done to the data on the way, and what was sampled, and how."""
-        return (*self._fitted.notes, self._sample.how)
+        return (*(note for note in self._fitted.notes if note != NOTE), self._sample.how)
 
     # ---- estimates --------------------------------------------------------------------------------------------
 
@@ -231,6 +244,16 @@ class PosteriorFit:
         """n persons (per group) drawn from the model at the posterior mean."""
         return self._inner.simulate(n, key)
 
+    def to_datatree(self, *, predictive: int = PREDICTIVE, prior: int = PRIOR, key: int = 0) -> DataTree:
+        """An ArviZ DataTree: posterior, matrices, sample_stats, log_likelihood [person], posterior_predictive, prior.
+
+        predictive: draws for which data are replicated; prior: draws from the prior, 0 for none (nor has a fit that was
+        read from a file any). Needs ArviZ: pip install 'jaxlatent[bayes]'.
+        """
+        density = self._sample.density
+        before = prior_draws(density, prior, key) if prior and density is not None else None
+        return datatree(self._fitted, self.draws, prior=before, predictive=predictive, key=key)
+
     # ---- what people see --------------------------------------------------------------------------------------
 
     def summary(self) -> Summary:
@@ -257,16 +280,29 @@ class PosteriorFit:
 
 
 def fit_posterior(
-    spec: Any, table: Any, source: Any, engine: NUTS, missing: str | None, key: int, progress: bool | None,
-    priors: Sequence[Any] = (),
-) -> PosteriorFit:  # fmt: skip
+    spec: Any, table: Any, source: Any, engine: NUTS, missing: str | None, key: int, progress: bool | None
+) -> PosteriorFit:
     """Draws for a structural equation model, around its maximum."""
     if missing not in (None, "fiml", "listwise"):
         raise ValueError(f"NUTS takes missing='fiml' or 'listwise'; got {missing!r}.")
     started = time.perf_counter()
-    fitted = fit_table(table, source, ML(), missing)
-    sample = sample_moments_model(fitted, engine, priors, key, progress)
+    fitted = _start(table, source, missing, spec.priors)
+    sample = sample_moments_model(fitted, engine, key, progress)
     return _warned(PosteriorFit(moment_fit(spec, fitted, sample.draws), sample, time.perf_counter() - started))
+
+
+def _start(table: Any, source: Any, missing: str | None, priors: Mapping[str, Any]) -> Fitted:
+    """The maximum of the likelihood; of the posterior where only priors identify the model."""
+    written = table_priors(table, None, priors)
+    try:
+        fitted = fit_table(table, source, ML(), missing)
+    except ValueError:
+        if not written.cells:
+            raise
+        fitted = fit_table(table, source, ML(), missing, priors)
+    if int(fitted.estimate.code) != CONVERGED and written.cells:
+        fitted = fit_table(table, source, ML(), missing, priors)
+    return replace(fitted, priors=table_priors(table, fitted.layout, priors))
 
 
 def fit_item_posterior(

@@ -150,7 +150,8 @@ class SEM:
         engine: ML() (default), LeastSquares(...), a name that estimator() knows, or NUTS(...) for posterior draws, which
         gives a PosteriorFit. group, weights, cluster: columns.
         missing: None ("fiml" where cells are missing), "fiml", "listwise", "two_stage" or "robust_two_stage".
-        key: random key of the bootstrap and of draws. progress: None shows a bar in terminals for what takes over two seconds.
+        key: random key of the bootstrap and of draws. progress: None shows a bar in terminals for what takes over two
+        seconds.
 
         Raises ValueError in one sentence where data and model don't go together; warns (ModelWarning) about solutions
         that should not be trusted as they are.

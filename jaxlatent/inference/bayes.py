@@ -6,6 +6,7 @@ likelihood is made of, starting values, and the scale of the parameters.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -31,6 +32,9 @@ from jaxlatent.inference.marginal_fit import ItemFitted, is_personal, pattern_da
 from jaxlatent.inference.nuts import Located, located_posterior, sample
 from jaxlatent.inference.nuts_settings import NUTS
 from jaxlatent.inference.posterior import BlockDensity, Posterior
+from jaxlatent.integration.gauss_hermite import GaussHermite
+from jaxlatent.measurement.graded import Graded
+from jaxlatent.measurement.logistic import Logistic
 from jaxlatent.models.blocks import ParameterBlock, feasible, parameter_blocks
 from jaxlatent.models.casewise_objective import CasewiseProblem
 from jaxlatent.models.default_priors import CellPrior, block_prior
@@ -44,17 +48,21 @@ from jaxlatent.spec.start import starting_values
 from jaxlatent.spec.table import ParameterTable
 
 
+NODES_PER_PRECISION, LEAST_NODES = 6.0, 15
+
+
 @dataclass(frozen=True)
 class Sample:
     """Draws and what they were made by.
 
-    settings: the engine, nothing left at None; how: in a sentence what was sampled, and how; mean and variance
-    [person, factor] of latent variables that were sampled along, else None.
+    settings: the engine, nothing left at None; how: in a sentence what was sampled, and how; density: what was sampled
+    (not of a fit that was read from a file); mean and variance [person, factor] of latent variables that were sampled along, else None.
     """
 
     settings: NUTS
     draws: Draws
     how: str
+    density: Posterior | None = None
     latent_mean: np.ndarray | None = None
     latent_variance: np.ndarray | None = None
 
@@ -84,7 +92,7 @@ def posterior_of(
     Signs of factors are those that free has: the loading that is kept positive is its largest.
     """
     layout = model.layout
-    upright = reflected(layout, free)
+    upright = reflected(layout, np.where(np.isfinite(free), free, layout.start))
     signed = replace(model, layout=replace(layout, start=upright))
     blocks = [_started(block, np.asarray(layout.start)) for block in parameter_blocks(signed)]
     densities = tuple(BlockDensity.of(block_prior(block, model, arrays, written)) for block in blocks)
@@ -129,7 +137,7 @@ def reflected(layout: Layout, free: np.ndarray) -> np.ndarray:
     return out
 
 
-def moment_posterior(fitted: Fitted, written: Sequence[CellPrior] = ()) -> tuple[Posterior, np.ndarray]:
+def moment_posterior(fitted: Fitted) -> tuple[Posterior, np.ndarray]:
     """Of a structural equation model: from moments, or from incomplete rows."""
     table, moments = fitted.table, fitted.moments
     start = starting_values(fitted.layout, moments.mean, moments.cov)
@@ -145,7 +153,7 @@ def moment_posterior(fitted: Fitted, written: Sequence[CellPrior] = ()) -> tuple
         likelihood = CasewiseLikelihood(problem, np.asarray(outside))
     else:
         likelihood = MomentLikelihood(inner, np.asarray(n), np.asarray(fitted.saturated_log_likelihood))
-    return posterior_of(likelihood, model, _scale_rows(fitted), written, fitted.free)
+    return posterior_of(likelihood, model, _scale_rows(fitted), fitted.priors.cells, fitted.free)
 
 
 def _scale_rows(fitted: Fitted) -> Arrays:
@@ -168,30 +176,49 @@ def item_posterior(fitted: ItemFitted) -> tuple[Posterior, np.ndarray]:
     else:
         used, _ = pattern_data(fitted.data)
         with jax.enable_x64(True):
-            problem = problem_of(fitted.form, fitted.layout, used, fitted.table.n_groups, fitted.rule)[0]
+            problem = problem_of(fitted.form, fitted.layout, used, fitted.table.n_groups, sampling_rule(fitted))[0]
         likelihood = MarginalLikelihood(fitted.form, problem)
     return posterior_of(likelihood, model, arrays, fitted.priors.cells, fitted.free)
+
+
+def sampling_rule(fitted: ItemFitted) -> Any:
+    """The fit's rule, or fewer nodes where the persons' posteriors are wide beside the distance of nodes.
+
+    n nodes are π / √n apart in the middle; an integrand of standard deviation s is summed to exp(-2 π² s² / distance²),
+    which is below 1e-5 for n > 6 / s². 1 / s² is at most 1 + sum_j c λ_j² with c = 1/4 for logistic items and 1/3 for
+    graded ones, the information of a logistic location.
+    """
+    rule, families = fitted.rule, fitted.measurement.groups
+    if not isinstance(rule, GaussHermite) or not all(isinstance(f, Logistic | Graded) for f, _ in families):
+        return rule
+    params = fitted.params
+    loadings, variance = params["loadings"], np.diagonal(params["factor_cov"], axis1=1, axis2=2)
+    info = np.zeros(variance.shape)
+    for family, items in families:
+        info += (loadings[:, list(items)] ** 2).sum(1) * (1 / 3 if isinstance(family, Graded) else 1 / 4)
+    wanted = math.ceil(NODES_PER_PRECISION * float((1 + info * variance).max()))
+    return GaussHermite(min(rule.n, max(LEAST_NODES, wanted)))
 
 
 # ---- sampling -------------------------------------------------------------------------------------------------------
 
 
 def sample_moments_model(
-    fitted: Fitted, settings: NUTS, written: Sequence[CellPrior] = (), key: int = 0, progress: bool | None = None
+    fitted: Fitted, settings: NUTS, key: int = 0, progress: bool | None = None
 ) -> Sample:
-    """Draws from the posterior of a structural equation model.
+    """Draws from the posterior of a structural equation model, under default priors and those in fitted.priors.
 
     Raises ValueError for constraints or patterns that no bijection covers, and for a posterior that is improper.
     """
     check_covered(fitted.table)
     settings = replace(settings, chain_method=settings.chain_method or "vectorized")
-    posterior, start = moment_posterior(fitted, written)
+    posterior, start = moment_posterior(fitted)
     posterior, found = located_posterior(posterior, start)
     check_proper(found, posterior)
     what = "incomplete rows" if fitted.missing == "fiml" else "means and covariances"
     said = f"NUTS on the marginal likelihood of {what}, latent variables integrated out in closed form"
     drawn = sample(settings, posterior, key, progress)
-    return Sample(settings, Draws(drawn.free, "posterior", drawn.stats), _how(said, settings))
+    return Sample(settings, Draws(drawn.free, "posterior", drawn.stats), _how(said, settings), posterior)
 
 
 def sample_item_model(
@@ -210,11 +237,11 @@ def sample_item_model(
     else:
         posterior, found = located_posterior(posterior, start)
         check_proper(found, posterior)
-        said = f"NUTS on the marginal likelihood, factors integrated out by {fitted.rule}"
+        said = f"NUTS on the marginal likelihood, factors integrated out by {sampling_rule(fitted)}"
     drawn = sample(settings, posterior, key, progress)
     d = len(fitted.table.factors)
     mean, variance = ((a.reshape(-1, d) if a is not None else None) for a in (drawn.mean, drawn.variance))
-    return Sample(settings, Draws(drawn.free, "posterior", drawn.stats), _how(said, settings), mean, variance)
+    return Sample(settings, Draws(drawn.free, "posterior", drawn.stats), _how(said, settings), posterior, mean, variance)
 
 
 def whitened(posterior: Posterior, free: np.ndarray, vcov: np.ndarray | None) -> Posterior:
@@ -231,6 +258,14 @@ def whitened(posterior: Posterior, free: np.ndarray, vcov: np.ndarray | None) ->
     return replace(posterior, center=center, root=root)
 
 
+def prior_draws(posterior: Posterior, n: int, key: int = 0) -> Draws:
+    """n draws of the free parameters from the priors of all blocks, [1, n, n_free]."""
+    with jax.enable_x64(True):
+        keys = jax.random.split(jax.random.key(key), len(posterior.blocks))
+        cells = [np.asarray(b.prior().sample(k, (n,))) for b, k in zip(posterior.blocks, keys, strict=True)]
+    return Draws(np.concatenate(cells, 1)[:, np.asarray(posterior.places)][None], "approximate")
+
+
 def check_proper(found: Located, posterior: Posterior) -> None:
     """Raises ValueError where the density has no mode that it falls off from: an improper posterior."""
     if bool(found.proper) and np.isfinite(found.potential):
@@ -241,13 +276,13 @@ def check_proper(found: Located, posterior: Posterior) -> None:
         )
     if any(_is_flat(block) for block in posterior.blocks):
         raise ValueError(
-            "The posterior is improper: the model is not identified under flat priors. Leave the priors of loadings and"
-            " variances out (defaults are proper), or fix what the data can't tell."
+            "The posterior is improper, or has no mode: the model is not identified under flat priors. Leave flat priors"
+            " out (defaults are proper), or fix what the data can't tell."
         )
 
 
 def _is_flat(block: BlockDensity) -> bool:
-    return any(type(each.distribution).__name__ == "ImproperUniform" for each in block.prior().written)
+    return bool(block.prior().improper.any())
 
 
 def _how(said: str, settings: NUTS) -> str:

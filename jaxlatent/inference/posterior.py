@@ -116,7 +116,7 @@ class BlockDensity:
     def at(self, u: jax.Array) -> tuple[jax.Array, jax.Array]:
         """c [cell] at u [cell], and log p(c) + log |dc/du| ()."""
         c = self.bijection.forward(u)
-        return c, self.prior().log_prob(c) + self.bijection.log_det(u).sum(-1)
+        return c, self.prior().log_density(c, u) + self.bijection.log_det(u).sum(-1)
 
 
 @partial(

@@ -158,7 +158,10 @@ class BlockPrior(Distribution):
 
     def log_prob(self, value: jax.Array, intermediates: Any = None) -> jax.Array:
         """Log density [...] of c [..., n]; normalised where nothing is written."""
-        u = self.bijection.inverse(value)
+        return self.log_density(value, self.bijection.inverse(value))
+
+    def log_density(self, value: jax.Array, u: jax.Array) -> jax.Array:
+        """The same, for those who know u, the inverse of the bijection at c."""
         log_det = self.bijection.log_det(u)
         z = (jnp.where(self.natural, value, u) - self.loc) / self.scale
         normal = -(z**2) / 2 - jnp.log(self.scale) - math.log(2 * math.pi) / 2
