@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from jaxlatent.inference.estimate import Estimate
     from jaxlatent.inference.exploratory_settings import EM
     from jaxlatent.inference.importance_weighted_elbo import ImportanceWeightedELBO
+    from jaxlatent.inference.nuts_settings import NUTS
     from jaxlatent.inference.settings import ML, LeastSquares, MarginalML, estimator
     from jaxlatent.inference.variational_settings import VariationalBayes
     from jaxlatent.integration.adaptive import AdaptiveGaussHermite, ImportanceSampling, Laplace, QuasiMonteCarlo
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from jaxlatent.irt import IRT
     from jaxlatent.irt_fit import ItemResponseFit
     from jaxlatent.pair import Pair, numpyro_guide, numpyro_model, numpyro_pair, observe, sample_parameters
+    from jaxlatent.posterior_fit import PosteriorFit
     from jaxlatent.sem import SEM, ModelWarning
     from jaxlatent.simulate import simulate
     from jaxlatent.spec.tokens import ModelSyntaxError
@@ -88,6 +90,8 @@ _WHERE = {
     "Laplace": "integration.adaptive",
     "QuasiMonteCarlo": "integration.adaptive",
     "ML": "inference.settings",
+    "NUTS": "inference.nuts_settings",
+    "PosteriorFit": "posterior_fit",
     "AmortizedVI": "inference.amortized_settings",
     "LeastSquares": "inference.settings",
     "estimator": "inference.settings",
@@ -106,6 +110,7 @@ __all__ = [
     "EM",
     "IRT",
     "ML",
+    "NUTS",
     "SEM",
     "VAE",
     "AdaptiveGaussHermite",
@@ -130,6 +135,7 @@ __all__ = [
     "ModelWarning",
     "Moments",
     "Pair",
+    "PosteriorFit",
     "QuasiMonteCarlo",
     "Responses",
     "VariationalBayes",

@@ -15,8 +15,10 @@ from jaxlatent.data.responses import Responses, group_codes
 from jaxlatent.fit import Fit
 from jaxlatent.inference.exploratory_blocks import DEFAULT, blocks_in, fit_blocks, prepared
 from jaxlatent.inference.fitting import fit_table
+from jaxlatent.inference.nuts_settings import NUTS
 from jaxlatent.inference.requirements import check_size
 from jaxlatent.inference.settings import ML, LeastSquares, estimator
+from jaxlatent.inference.written_priors import given_priors
 from jaxlatent.numerics.rotation_criteria import find_method
 from jaxlatent.spec.grouping import check_names
 from jaxlatent.spec.restrictions import check_consistent
@@ -70,7 +72,7 @@ class SEM:
         latent: Any = None,
         priors: Any = None,
     ) -> None:
-        for name, value in (("items", items), ("latent", latent), ("priors", priors)):
+        for name, value in (("items", items), ("latent", latent)):
             if value is not None:
                 raise ValueError(f"The option {name} is not in this version: leave it out.")
         _check_flags(std_lv=std_lv, orthogonal=orthogonal, effect_coding=effect_coding, fixed_x=fixed_x)
@@ -79,6 +81,7 @@ class SEM:
             find_method(rotation)
         self.syntax = syntax
         self.rotation = rotation
+        self.priors = given_priors(priors)
         self.options: dict[str, Any] = {
             "std_lv": std_lv,
             "orthogonal": orthogonal,
@@ -108,6 +111,8 @@ class SEM:
             if sentence:
                 raise ValueError(sentence)
             check_consistent(table.constraints, table.free_labels, inequalities=True)
+            if blocks_in(table) and (self.priors or any(row.prior for row in table.rows)):
+                raise ValueError("Priors and efa blocks: expected one of the two in this version.")
             if blocks_in(table):
                 table = prepared(table, self.rotation or DEFAULT)
             elif self.rotation is not None:
@@ -142,9 +147,10 @@ class SEM:
         """Estimate the model.
 
         data: a pandas or polars frame, a mapping of columns, an array with the model's variables in order, or Moments.
-        engine: ML() (default), LeastSquares(...), or a name that estimator() knows. group, weights, cluster: columns.
+        engine: ML() (default), LeastSquares(...), a name that estimator() knows, or NUTS(...) for posterior draws, which
+        gives a PosteriorFit. group, weights, cluster: columns.
         missing: None ("fiml" where cells are missing), "fiml", "listwise", "two_stage" or "robust_two_stage".
-        key: random key of the bootstrap. progress: None shows a bar in terminals for what takes over two seconds.
+        key: random key of the bootstrap and of draws. progress: None shows a bar in terminals for what takes over two seconds.
 
         Raises ValueError in one sentence where data and model don't go together; warns (ModelWarning) about solutions
         that should not be trusted as they are.
@@ -154,15 +160,30 @@ class SEM:
             raise ValueError("Checkpoints are for engines that run for minutes; ML and LeastSquares take none.")
         engine = _engine(engine)
         _check_fit_options(group=group, weights=weights, cluster=cluster, key=key, progress=progress)
+        if isinstance(engine, NUTS):
+            return self._fit_posterior(data, engine, group, missing, weights, cluster, int(key), progress)
         table, source = self._prepare(data, engine, group, missing, weights, cluster)
         if blocks_in(table):
             fitted = fit_blocks(table, source, engine, missing, self.rotation or DEFAULT, int(key))
         else:
-            fitted = fit_table(table, source, engine, missing)
+            fitted = fit_table(table, source, engine, missing, self.priors)
         fit = Fit(self, fitted, time.perf_counter() - started, key=key, progress=progress)
         for sentence in fit.warnings:
             warnings.warn(sentence, ModelWarning, stacklevel=2)
         return fit
+
+    def _fit_posterior(
+        self, data: Any, engine: NUTS, group: str | None, missing: str | None, weights: str | None,
+        cluster: str | None, key: int, progress: bool | None,
+    ) -> Any:  # fmt: skip
+        from jaxlatent.posterior_fit import fit_posterior
+
+        for name, value in (("weights", weights), ("cluster", cluster)):
+            if value is not None:
+                raise ValueError(f"NUTS takes no {name}: a posterior is that of persons drawn independently; use ML().")
+        table, source = self._prepare(data, engine, group, missing, None, None)
+        _refuse_blocks(table, "NUTS")
+        return fit_posterior(self, table, source, engine, missing, key, progress)
 
     def bind(self, data: Any, *, group: str | None = None, missing: str | None = None) -> BoundModel:
         """The model with its data: .model (LatentVariableModel), .responses and .arrays, for inference elsewhere."""
@@ -240,13 +261,15 @@ def _refuse_blocks(table: ParameterTable, what: str) -> None:
         raise ValueError(f"{what} takes no efa blocks: use SEM(...).fit, or EFA for the unrotated model.")
 
 
-def _engine(engine: Any) -> ML | LeastSquares:
+def _engine(engine: Any) -> Any:
     if engine is None:
         return ML()
     if isinstance(engine, str):
         return estimator(engine)
-    if not isinstance(engine, ML | LeastSquares):
-        raise ValueError(f"Expected engine to be ML(...), LeastSquares(...) or a name such as 'MLR'; got {engine!r}.")
+    if not isinstance(engine, ML | LeastSquares | NUTS):
+        raise ValueError(
+            f"Expected engine to be ML(...), LeastSquares(...), NUTS(...) or a name such as 'MLR'; got {engine!r}."
+        )
     return engine
 
 
@@ -256,7 +279,11 @@ def fit_sem_batch(model: SEM, stacked: Any, engine: Any = None) -> Any:
 
     table = model.table()
     _refuse_blocks(table, "fit_batch")
+    if model.priors or any(row.prior for row in table.rows):
+        raise ValueError("fit_batch takes no priors in this version: leave them out.")
     check_size(table)
+    if isinstance(engine, NUTS):
+        raise ValueError("fit_batch takes ML(...) or LeastSquares(...): fit data sets one by one by NUTS.")
     return fit_stack(table, _stack(table, stacked), engine and _engine(engine))
 
 
