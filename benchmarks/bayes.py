@@ -95,7 +95,7 @@ def plain_model(y: jax.Array) -> None:
 
 
 def plain(options: Options) -> tuple[float, float, float, float]:
-    """Seconds, R-hat, ESS and ESS per second of the plain model, a warm run; draws doubled until R-hat is below 1.01."""
+    """Seconds, R-hat, ESS and ESS per second of the plain model, warm; draws doubled until R-hat is below 1.01."""
     names = [f"x{j}" for j in range(1, 10)]
     rows = _holzinger()[names].to_numpy()
     y = jnp.asarray(rows - rows.mean(0))

@@ -57,7 +57,8 @@ class Sample:
     """Draws and what they were made by.
 
     settings: the engine, nothing left at None; how: in a sentence what was sampled, and how; density: what was sampled
-    (not of a fit that was read from a file); mean and variance [person, factor] of latent variables that were sampled along, else None.
+    (not of a fit that was read from a file); mean and variance [person, factor] of latent variables that were sampled
+    along, else None.
     """
 
     settings: NUTS
@@ -287,8 +288,8 @@ def check_proper(found: Located, posterior: Posterior) -> None:
         )
     if any(_is_flat(block) for block in posterior.blocks):
         raise ValueError(
-            "The posterior is improper, or has no mode: the model is not identified under flat priors. Leave flat priors"
-            " out (defaults are proper), or fix what the data can't tell."
+            "The posterior is improper, or has no mode: the model is not identified under flat priors. Leave flat"
+            " priors out (defaults are proper), or fix what the data can't tell."
         )
 
 
@@ -303,7 +304,7 @@ def _how(said: str, settings: NUTS) -> str:
 
 
 def posterior_log_likelihood(fitted: Fitted | ItemFitted) -> float:
-    """The total log-likelihood of a fitted model at another free vector than its maximum, by what it was fitted with."""
+    """The total log-likelihood of a model at another free vector than its maximum, by what it was fitted with."""
     free = fitted.free
     if isinstance(fitted, ItemFitted):
         if is_personal(fitted.rule):

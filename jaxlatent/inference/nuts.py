@@ -109,7 +109,10 @@ def _root(a: jax.Array) -> jax.Array:
 
 
 class ChainDraws(NamedTuple):
-    """free and the coordinates z of parameters [draw, n_free], and what the sampler says of each draw [draw]; of one chain, or with a leading axis."""
+    """free and the coordinates z of parameters [draw, n_free], and what the sampler says of each draw [draw].
+
+    Of one chain, or with a leading axis.
+    """
 
     free: Array
     z: Array
@@ -172,8 +175,8 @@ def advance_chain(
             kept = state.i > settings.num_warmup
             first, second = first + jnp.where(kept, x, 0), second + jnp.where(kept, x**2, 0)
         said = ChainDraws(
-            free, state.z[: posterior.n_free], state.diverging, state.accept_prob, state.num_steps, state.energy, -state.potential_energy,
-            state.adapt_state.step_size,
+            free, state.z[: posterior.n_free], state.diverging, state.accept_prob, state.num_steps, state.energy,
+            -state.potential_energy, state.adapt_state.step_size,
         )  # fmt: skip
         draws = jax.tree.map(lambda all_, new: all_.at[k].set(jnp.asarray(new, all_.dtype)), draws, said)
         return Chain(state, first, second), draws

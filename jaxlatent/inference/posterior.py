@@ -2,9 +2,10 @@
 
 log p(v | y) = log p(y | c) + log p(c) + log |dc/dv|,   c = bijection(u(v)) block by block,   v = center + root z
 
-Where u is the logarithm of a scale, u(v) = log(s softplus(v / s)): c is about linear in v where it is large beside s, and
-log c is below, so that densities that pile up at 0 have no long tail in v. Else u = v. Samplers move in z, in which the posterior is about standard normal. Only shapes, the blocks' sets and the families of
-priors are part of a compiled program.
+Where u is the logarithm of a scale, u(v) = log(s softplus(v / s)): c is about linear in v where it is large beside s,
+and log c is below, so that densities that pile up at 0 have no long tail in v. Else u = v. Samplers move in z, in which
+the posterior is about standard normal. Only shapes, the blocks' sets and the families of priors are part of a compiled
+program.
 """
 
 from __future__ import annotations
@@ -131,9 +132,10 @@ class BlockDensity:
 class Posterior:
     """Likelihood, priors by block, and where the sampler's coordinates lie.
 
-    places [n_free]: where each free parameter is among the blocks' cells, one block after the other; soft [n_free]: s of
-    those, 0 where u = v; center [n_free] and root [n_free, n_free] of v. A likelihood with ``n_extra`` standard normal coordinates of its own (latent
-    variables that are sampled along) has ``joint(free, extra)``; they follow those of u.
+    places [n_free]: where each free parameter is among the blocks' cells, one block after the other; soft [n_free]: s
+    of those, 0 where u = v; center [n_free] and root [n_free, n_free] of v. A likelihood with ``n_extra`` standard
+    normal coordinates of its own (latent variables that are sampled along) has ``joint(free, extra)``; they follow
+    those of u.
     """
 
     likelihood: Any
