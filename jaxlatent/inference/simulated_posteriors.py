@@ -6,6 +6,8 @@ leaves of the posterior density, so that one compiled program serves every data 
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,6 +19,7 @@ import numpy as np
 from jaxlatent.inference.batch import ExogenousCells, refresh
 from jaxlatent.inference.bayes import check_covered, item_posterior, moment_posterior
 from jaxlatent.inference.fitted import Fitted
+from jaxlatent.inference.item_data import ItemData
 from jaxlatent.inference.item_model import double_arrays, is_normal, item_model
 from jaxlatent.inference.likelihoods import MarginalLikelihood, MomentLikelihood
 from jaxlatent.inference.marginal_fit import ItemFitted, is_personal, problem_of
@@ -97,22 +100,42 @@ def _items(fitted: ItemFitted) -> Simulated:
     if is_personal(fitted.rule) or not is_normal(fitted.latent) or fitted.table.covariates:
         raise ValueError("Calibration takes item response models with up to three normal factors and no covariates.")
     posterior, start = item_posterior(fitted)
-    data = replace(fitted.data, weight=None)
+    data, strides = _patterns(fitted)
     with jax.enable_x64(True):
         problem, _, places = problem_of(fitted.form, fitted.layout, data, fitted.table.n_groups, fitted.rule)
-    chunks, arrays = problem.chunks, double_arrays(data)
+    chunks, arrays = problem.chunks, double_arrays(replace(fitted.data, weight=None))
     model, at = item_model(fitted.table, fitted.measurement, fitted.layout, fitted.latent), np.asarray(places)
+    group = jnp.asarray(arrays.group)
 
     def simulate(free: jax.Array, key: jax.Array) -> jax.Array:
         ours, theirs = jax.random.split(key)
         params = model.layout.unpack(free)
         x = model.latent_distribution(params, arrays).sample(ours, (arrays.n_persons,))
-        return model.measurement.sample(theirs, params, x, jnp.asarray(arrays.group))
+        return model.measurement.sample(theirs, params, x, group)
 
     def of_data(y: jax.Array) -> Posterior:
-        flat = jnp.zeros((chunks.weight.size, y.shape[1]), jnp.asarray(chunks.y).dtype)
-        answers = flat.at[at].set(y.astype(flat.dtype)).reshape(jnp.shape(chunks.y))
-        there = problem._replace(chunks=chunks._replace(y=answers))
-        return replace(posterior, likelihood=MarginalLikelihood(fitted.form, there))
+        if strides is None:
+            flat = jnp.zeros((chunks.weight.size, y.shape[1]), jnp.asarray(chunks.y).dtype)
+            there = chunks._replace(y=flat.at[at].set(y.astype(flat.dtype)).reshape(jnp.shape(chunks.y)))
+        else:
+            n_patterns = data.n_persons // fitted.table.n_groups
+            row = y.astype(jnp.int32) @ jnp.asarray(strides) + group * n_patterns
+            weight = jnp.zeros(chunks.weight.size).at[jnp.asarray(at)[row]].add(1.0)
+            there = chunks._replace(weight=weight.reshape(chunks.weight.shape))
+        return replace(posterior, likelihood=MarginalLikelihood(fitted.form, problem._replace(chunks=there)))
 
     return Simulated(prior_sampler(posterior), simulate, of_data, start)
+
+
+def _patterns(fitted: ItemFitted) -> tuple[Any, np.ndarray | None]:
+    """All possible patterns of every group, to be weighted, and what codes are multiplied by to number them; the
+    persons themselves and None where patterns would be more.
+    """
+    counts = fitted.coding.n_categories
+    if not fitted.coding.categorical or math.prod(counts) > fitted.data.n_persons:
+        return replace(fitted.data, weight=None), None
+    every = np.array(list(itertools.product(*(range(k) for k in counts))), np.int8)
+    strides = np.array([math.prod(counts[j + 1 :]) for j in range(len(counts))], np.int32)
+    n_groups = fitted.table.n_groups
+    group = np.repeat(np.arange(n_groups), len(every)).astype(fitted.data.group.dtype)
+    return ItemData(np.tile(every, (n_groups, 1)), group, None, None), strides
