@@ -92,16 +92,29 @@ def numpyro_pair(
 
 
 def sample_parameters(bound: BoundModel) -> dict[str, Any]:
-    """Inside a NumPyro model of one's own: sample every ``<name>_free``; the matrices [group, ...] by name.
+    """Inside a NumPyro model of one's own: sample every ``<name>_free``; the matrices by name.
 
-    Change or replace matrices as you like and pass them to ``observe``.
+    Where there are groups, matrices are [group, ...]; with one group they have no group axis, like the deterministic
+    sites. Change or replace matrices as you like and pass them to ``observe``.
     """
-    return parameter_sites(_sites(bound, "sample"), bound.arrays.y.dtype)
+    params = parameter_sites(_sites(bound, "sample"), bound.arrays.y.dtype)
+    layout = bound.model.layout
+    if layout.n_groups > 1:
+        return params
+    return {name: value[0] if name in layout.fixed else value for name, value in params.items()}
 
 
 def observe(bound: BoundModel, params: dict[str, Any], arrays: Arrays) -> None:
-    """Inside a NumPyro model of one's own: the sites ``latent`` and ``responses`` at these matrices [group, ...]."""
-    person_sites(bound.model, params, arrays, origin=_origin(bound))
+    """Inside a NumPyro model of one's own: the sites ``latent`` and ``responses`` at these matrices.
+
+    Matrices are those of ``sample_parameters``; a group axis of length one may be there or not.
+    """
+    fixed = bound.model.layout.fixed
+    whole = {
+        name: value[None] if name in fixed and np.ndim(value) < np.ndim(fixed[name]) else value
+        for name, value in params.items()
+    }
+    person_sites(bound.model, whole, arrays, origin=_origin(bound))
 
 
 def _sites(bound: BoundModel, parameters: Parameters) -> Sites:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxlatent.diagnostics.datatree import PREDICTIVE, datatree
+from jaxlatent.diagnostics.posterior_measures import leave_one_out, posterior_checks, posterior_measures
 from jaxlatent.fit import Fit
 from jaxlatent.inference.bayes import (
     Sample,
@@ -37,10 +38,10 @@ from jaxlatent.results.tables import score_frame
 
 if TYPE_CHECKING:
     import pandas as pd
+    from xarray import DataTree
 
     from jaxlatent.posterior_plotting import PosteriorPlots
     from jaxlatent.report.summary import Summary
-    from xarray import DataTree
 
 PRIOR = 500  # draws from the prior in a DataTree
 
@@ -209,6 +210,24 @@ class PosteriorFit:
         """Log-likelihood of every person at the posterior mean, fitted or new."""
         return self._inner.log_likelihoods(data)
 
+    def fit_measures(self) -> pd.Series:
+        """npar, logl (at the posterior mean), posterior predictive p, Bayesian RMSEA, CFI, TLI, leave-one-out."""
+        import pandas as pd
+
+        return pd.Series(self._measures, dtype=float)
+
+    @cached_property
+    def _measures(self) -> dict[str, float]:
+        return posterior_measures(self._fitted, self.draws)
+
+    def predictive_checks(self, key: int = 0) -> pd.DataFrame:
+        """Discrepancies of the data beside those of replicated data, and posterior predictive p-values."""
+        return posterior_checks(self._fitted, self.draws, key)
+
+    def loo(self) -> Any:
+        """ArviZ's leave-one-out: a person is left out, latent variables are integrated out."""
+        return leave_one_out(self._fitted, self.draws)
+
     # ---- persons ----------------------------------------------------------------------------------------------
 
     def scores(self, data: Any = None, method: str | None = None, return_se: bool = False) -> pd.DataFrame:
@@ -225,12 +244,12 @@ class PosteriorFit:
             raise ValueError(f"Expected method to be 'eap' for draws of an item response model; got {method!r}.")
         import pandas as pd
 
-        source, index = self._inner._read(data)
+        rows, index = self._inner._read(data)
         sampled = self._sample.latent_mean is not None and data is None
         if sampled:
             mean, error = self._sample.latent_mean, np.sqrt(np.asarray(self._sample.latent_variance))
         else:
-            mean, error = item_posterior_scores(self._fitted, self.draws, source)
+            mean, error = item_posterior_scores(self._fitted, self.draws, rows)
         names = list(self._fitted.table.factors)
         frame = pd.DataFrame(mean, index, names)
         return frame.assign(**{f"{name}_se": error[:, k] for k, name in enumerate(names)}) if return_se else frame

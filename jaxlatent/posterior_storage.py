@@ -39,6 +39,7 @@ def posterior_fit_of(manifest: dict[str, Any], arrays: dict[str, np.ndarray], in
     if free.ndim != 3 or free.shape[2] != len(inner._fitted.free):
         raise ValueError(f"the array 'draws' has shape {free.shape} where the model has {len(inner._fitted.free)}")
     stats = {name.removeprefix(STAT): a for name, a in arrays.items() if name.startswith(STAT)}
-    latent = {name: arrays.get(name) for name in LATENT}
-    sample = Sample(NUTS(**manifest["nuts"]), Draws(free, "posterior", stats), manifest["how"], **latent)
+    mean, variance = (arrays.get(name) for name in LATENT)
+    draws = Draws(free, "posterior", stats)
+    sample = Sample(NUTS(**manifest["nuts"]), draws, manifest["how"], None, mean, variance)
     return PosteriorFit(inner, sample, manifest["elapsed"])

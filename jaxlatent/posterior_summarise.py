@@ -18,7 +18,26 @@ if TYPE_CHECKING:
 def summary(fit: PosteriorFit) -> Summary:
     """What was sampled, how the chains look, how well the model fits, and every parameter."""
     r_squared = fit._inner.r_squared() if isinstance(fit._inner, Fit) else None
-    return build_posterior_summary(_info(fit), fit.parameters, _chains(fit), (), r_squared)
+    return build_posterior_summary(_info(fit), fit.parameters, _chains(fit), _measures(fit), r_squared)
+
+
+MEASURES = {
+    "logl": "Log-likelihood at the posterior mean",
+    "ppp": "Posterior predictive p-value",
+    "ppp_sum_scores": "Posterior predictive p: sum scores",
+    "ppp_odds_ratios": "Posterior predictive p: odds ratios",
+    "brmsea": "Bayesian RMSEA",
+    "bcfi": "Bayesian CFI",
+    "elpd_loo": "Expected log predictive density (LOO)",
+    "elpd_loo_se": "Its standard error",
+    "p_loo": "Effective number of parameters (LOO)",
+    "pareto_k_max": "Largest Pareto k",
+}
+
+
+def _measures(fit: PosteriorFit) -> list[tuple[str, float]]:
+    found = fit.fit_measures()
+    return [(text, float(found[name])) for name, text in MEASURES.items() if name in found]
 
 
 def _info(fit: PosteriorFit) -> SummaryInfo:

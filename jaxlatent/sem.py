@@ -147,8 +147,8 @@ class SEM:
         """Estimate the model.
 
         data: a pandas or polars frame, a mapping of columns, an array with the model's variables in order, or Moments.
-        engine: ML() (default), LeastSquares(...), a name that estimator() knows, or NUTS(...) for posterior draws, which
-        gives a PosteriorFit. group, weights, cluster: columns.
+        engine: ML() (default), LeastSquares(...), a name that estimator() knows, or NUTS(...): posterior draws in a
+        PosteriorFit. group, weights, cluster: columns.
         missing: None ("fiml" where cells are missing), "fiml", "listwise", "two_stage" or "robust_two_stage".
         key: random key of the bootstrap and of draws. progress: None shows a bar in terminals for what takes over two
         seconds.

@@ -39,6 +39,7 @@ from jaxlatent.models.blocks import ParameterBlock, feasible, parameter_blocks
 from jaxlatent.models.casewise_objective import CasewiseProblem
 from jaxlatent.models.default_priors import CellPrior, block_prior
 from jaxlatent.models.latent_variable_model import LatentVariableModel
+from jaxlatent.numerics.bijections import Bijection
 from jaxlatent.numerics.masked import Cases
 from jaxlatent.numerics.program import jit
 from jaxlatent.spec.item_table import ItemTable
@@ -47,8 +48,8 @@ from jaxlatent.spec.restrictions_matrix import split
 from jaxlatent.spec.start import starting_values
 from jaxlatent.spec.table import ParameterTable
 
-
 NODES_PER_PRECISION, LEAST_NODES = 6.0, 15
+LINEAR = 3.0  # scales are about linear in the sampler's coordinates from this part of their estimate on
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,8 @@ class Sample:
     """Draws and what they were made by.
 
     settings: the engine, nothing left at None; how: in a sentence what was sampled, and how; density: what was sampled
-    (not of a fit that was read from a file); mean and variance [person, factor] of latent variables that were sampled along, else None.
+    (not of a fit that was read from a file); mean and variance [person, factor] of latent variables that were sampled
+    along, else None.
     """
 
     settings: NUTS
@@ -101,7 +103,17 @@ def posterior_of(
     for block, density in zip(blocks, densities, strict=True):
         start[block.positions] = feasible(density.bijection, start[block.positions])
     q = layout.n_free
-    return Posterior(likelihood, densities, np.argsort(order), np.zeros(q), np.eye(q)), start
+    plain = Posterior(likelihood, densities, np.argsort(order), np.zeros(q), np.zeros(q), np.eye(q))
+    with jax.enable_x64(True):
+        u = np.asarray(jax.jit(lambda p, f: p.unconstrained(f))(plain, jnp.asarray(start)))
+    scales = np.concatenate([_log_scales(density.bijection) for density in densities])
+    return replace(plain, soft=np.where(scales, np.exp(np.where(scales, u, 0.0)) / LINEAR, 0.0)), start
+
+
+def _log_scales(bijection: Bijection) -> np.ndarray:
+    """Where u is the logarithm of a scale [cell]: variances, and diagonals of Cholesky factors."""
+    at = [*bijection.positive, *(k for p in bijection.covariances for i, j, k in p.free if i == j)]
+    return np.isin(np.arange(bijection.size), np.array(at, int))
 
 
 def _started(block: ParameterBlock, start: np.ndarray) -> ParameterBlock:
@@ -203,9 +215,7 @@ def sampling_rule(fitted: ItemFitted) -> Any:
 # ---- sampling -------------------------------------------------------------------------------------------------------
 
 
-def sample_moments_model(
-    fitted: Fitted, settings: NUTS, key: int = 0, progress: bool | None = None
-) -> Sample:
+def sample_moments_model(fitted: Fitted, settings: NUTS, key: int = 0, progress: bool | None = None) -> Sample:
     """Draws from the posterior of a structural equation model, under default priors and those in fitted.priors.
 
     Raises ValueError for constraints or patterns that no bijection covers, and for a posterior that is improper.
@@ -241,7 +251,9 @@ def sample_item_model(
     drawn = sample(settings, posterior, key, progress)
     d = len(fitted.table.factors)
     mean, variance = ((a.reshape(-1, d) if a is not None else None) for a in (drawn.mean, drawn.variance))
-    return Sample(settings, Draws(drawn.free, "posterior", drawn.stats), _how(said, settings), posterior, mean, variance)
+    return Sample(
+        settings, Draws(drawn.free, "posterior", drawn.stats), _how(said, settings), posterior, mean, variance
+    )
 
 
 def whitened(posterior: Posterior, free: np.ndarray, vcov: np.ndarray | None) -> Posterior:
@@ -276,8 +288,8 @@ def check_proper(found: Located, posterior: Posterior) -> None:
         )
     if any(_is_flat(block) for block in posterior.blocks):
         raise ValueError(
-            "The posterior is improper, or has no mode: the model is not identified under flat priors. Leave flat priors"
-            " out (defaults are proper), or fix what the data can't tell."
+            "The posterior is improper, or has no mode: the model is not identified under flat priors. Leave flat"
+            " priors out (defaults are proper), or fix what the data can't tell."
         )
 
 
@@ -292,7 +304,7 @@ def _how(said: str, settings: NUTS) -> str:
 
 
 def posterior_log_likelihood(fitted: Fitted | ItemFitted) -> float:
-    """The total log-likelihood of a fitted model at another free vector than its maximum, by what it was fitted with."""
+    """The total log-likelihood of a model at another free vector than its maximum, by what it was fitted with."""
     free = fitted.free
     if isinstance(fitted, ItemFitted):
         if is_personal(fitted.rule):

@@ -1,4 +1,4 @@
-"""Log-likelihoods of natural free parameters as pytrees, each with its gradient: what a posterior density is made of."""
+"""Log-likelihoods of natural free parameters as pytrees, each with its gradient: parts of a posterior density."""
 
 from __future__ import annotations
 

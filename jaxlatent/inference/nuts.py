@@ -7,6 +7,7 @@ inverse of its curvature there, so that adaptation has little left to find.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -21,12 +22,14 @@ from jaxlatent.inference.posterior import Posterior
 from jaxlatent.inference.progress import track
 from jaxlatent.numerics.linalg import spd_inverse
 from jaxlatent.numerics.program import jit
+from jaxlatent.numerics.types import Array
 
 STEP = 1e-4  # of the differences of gradients that make a Hessian
 LANES = 8  # gradients of a Hessian at a time
 MODE_STEPS, NEAR = 60, 1e-3  # Newton steps at most; squared distance from the mode, in posterior sd, that is near
 LEAST, SLACK = 1e-6, 1e-9  # smallest damping; by how much a step may be worse
 CHUNK = 50  # draws between two looks from the host
+REWHITEN = 50  # draws of half a warm-up from which coordinates are whitened again
 SHRINK = (1.0, 0.5, 0.2, 0.0)  # starting points nearer to the mode where the density does not exist farther out
 
 
@@ -106,15 +109,19 @@ def _root(a: jax.Array) -> jax.Array:
 
 
 class ChainDraws(NamedTuple):
-    """free [draw, n_free] and what the sampler says of each draw [draw]; of one chain, or with a leading axis."""
+    """free and the coordinates z of parameters [draw, n_free], and what the sampler says of each draw [draw].
 
-    free: jax.Array
-    diverging: jax.Array
-    acceptance_rate: jax.Array
-    n_steps: jax.Array
-    energy: jax.Array
-    lp: jax.Array
-    step_size: jax.Array
+    Of one chain, or with a leading axis.
+    """
+
+    free: Array
+    z: Array
+    diverging: Array
+    acceptance_rate: Array
+    n_steps: Array
+    energy: Array
+    lp: Array
+    step_size: Array
 
 
 class Chain(NamedTuple):
@@ -135,14 +142,16 @@ def _kernels(settings: NUTS, posterior: Posterior, key: jax.Array, z: jax.Array)
     return state, step
 
 
-def begin_chain(settings: NUTS, posterior: Posterior, key: jax.Array) -> Chain:
-    """A chain at a random place about as far from the mode as draws are."""
-    ours, theirs = jax.random.split(key)
-    noise = jax.random.normal(ours, (posterior.n_free + posterior.n_extra,))
-    places = jnp.asarray(SHRINK)[:, None] * noise
+def scattered(posterior: Posterior, key: jax.Array) -> jax.Array:
+    """Places to start [try, coordinate], the first about as far from the mode as draws are, the last the mode."""
+    return jnp.asarray(SHRINK)[:, None] * jax.random.normal(key, (posterior.n_free + posterior.n_extra,))
+
+
+def begin_chain(settings: NUTS, posterior: Posterior, key: jax.Array, places: jax.Array) -> Chain:
+    """A chain at the first of places [try, coordinate] at which the density exists."""
     z = places[jnp.argmax(jnp.isfinite(lax.map(posterior.potential, places)))]
     nothing = jnp.zeros(posterior.n_extra)
-    return Chain(_kernels(settings, posterior, theirs, z)[0], nothing, nothing)
+    return Chain(_kernels(settings, posterior, key, z)[0], nothing, nothing)
 
 
 def advance_chain(
@@ -151,7 +160,7 @@ def advance_chain(
     """n further draws, in arrays with room for so many (n where none is given)."""
     size = n if room is None else room
     _, kernel = _kernels(settings, posterior, jax.random.key(0), chain.kernel.z)
-    sample = ChainDraws(posterior.center, *(jnp.zeros(()) for _ in range(6)))
+    sample = ChainDraws(posterior.center, posterior.center, *(jnp.zeros(()) for _ in range(6)))
     out = jax.tree.map(lambda a: jnp.zeros((size, *jnp.shape(a)), jnp.result_type(float)), sample)
 
     def one(k: jax.Array, carry: tuple[Chain, ChainDraws]) -> tuple[Chain, ChainDraws]:
@@ -166,8 +175,8 @@ def advance_chain(
             kept = state.i > settings.num_warmup
             first, second = first + jnp.where(kept, x, 0), second + jnp.where(kept, x**2, 0)
         said = ChainDraws(
-            free, state.diverging, state.accept_prob, state.num_steps, state.energy, -state.potential_energy,
-            state.adapt_state.step_size,
+            free, state.z[: posterior.n_free], state.diverging, state.accept_prob, state.num_steps, state.energy,
+            -state.potential_energy, state.adapt_state.step_size,
         )  # fmt: skip
         draws = jax.tree.map(lambda all_, new: all_.at[k].set(jnp.asarray(new, all_.dtype)), draws, said)
         return Chain(state, first, second), draws
@@ -177,7 +186,8 @@ def advance_chain(
 
 def draw_chain(settings: NUTS, posterior: Posterior, key: jax.Array) -> tuple[Chain, ChainDraws]:
     """Warm-up and draws of one chain as one pure function: what can be mapped over keys and stacked data."""
-    chain = begin_chain(settings, posterior, key)
+    ours, theirs = jax.random.split(key)
+    chain = begin_chain(settings, posterior, theirs, scattered(posterior, ours))
     if settings.num_warmup:
         chain = advance_chain(settings, posterior, chain, settings.num_warmup, 1)[0]
     return advance_chain(settings, posterior, chain, settings.num_samples)
@@ -189,8 +199,8 @@ def _locate(_: str, posterior: Posterior, start: jax.Array) -> Located:
 
 
 @partial(jit, static_argnums=0)
-def _begin(settings: NUTS, posterior: Posterior, keys: jax.Array) -> Chain:
-    return lax.map(lambda key: begin_chain(settings, posterior, key), keys)
+def _begin(settings: NUTS, posterior: Posterior, keys: jax.Array, places: jax.Array) -> Chain:
+    return lax.map(lambda each: begin_chain(settings, posterior, *each), (keys, places))
 
 
 @partial(jit, static_argnums=0)
@@ -212,8 +222,6 @@ class Sampled(NamedTuple):
 
 def located_posterior(posterior: Posterior, start: np.ndarray) -> tuple[Posterior, Located]:
     """The posterior in coordinates centred and scaled at its mode near start [n_free], natural parameters."""
-    from dataclasses import replace
-
     with jax.enable_x64(True):
         u = jax.jit(lambda p, f: p.unconstrained(f))(posterior, jnp.asarray(start))
         found = jax.tree.map(np.asarray, _locate("mode", posterior, u))
@@ -221,26 +229,35 @@ def located_posterior(posterior: Posterior, start: np.ndarray) -> tuple[Posterio
 
 
 def sample(settings: NUTS, posterior: Posterior, key: int, progress: bool | None = None) -> Sampled:
-    """All chains, in steps that the host can watch and stop; NumPy out."""
+    """All chains, in steps that the host can watch and stop; NumPy out.
+
+    Warm-up has two halves: between them the coordinates are whitened again, by the draws of all chains.
+    """
+    first_half = settings.num_warmup // 2 if settings.num_warmup >= 2 * REWHITEN else 0
+    adapting = first_half or settings.num_warmup
+    kernel = replace(settings, num_warmup=adapting)
     with jax.enable_x64(True):
-        keys = jax.random.split(jax.random.key(key), settings.num_chains)
-        chains = _begin(settings, posterior, keys)
-        total = settings.num_warmup + settings.num_samples
-        parts: list[ChainDraws] = []
-        sizes = [*_sizes(settings.num_warmup), *_sizes(settings.num_samples)]
-        done = 0
-        for size in track(sizes, len(sizes), f"NUTS ({total} draws a chain)", progress):
-            chains, draws = _advance(settings, posterior, chains, jnp.asarray(size))
-            done += size
-            if done > settings.num_warmup:
-                parts.append(jax.tree.map(lambda a, size=size: np.asarray(a)[:, :size], draws))
+        first, second, third = jax.random.split(jax.random.key(key), 3)
+        keys = jax.random.split(first, settings.num_chains)
+        places = np.stack([np.asarray(scattered(posterior, k)) for k in jax.random.split(third, settings.num_chains)])
+        chains = _begin(kernel, posterior, keys, places)
+        sizes = [first_half, settings.num_warmup - first_half, settings.num_samples]
+        steps = [(phase, size) for phase, n in enumerate(sizes) for size in _sizes(n)]
+        parts: tuple[list[ChainDraws], ...] = ([], [], [])
+        what = f"NUTS ({sum(sizes)} draws a chain)"
+        for phase, size in track(steps, len(steps), what, progress):
+            if phase == 1 and parts[0] and not parts[1]:
+                posterior, places = _whitened_again(posterior, chains, parts[0])
+                chains = _begin(kernel, posterior, jax.random.split(second, settings.num_chains), places)
+            chains, draws = _advance(kernel, posterior, chains, jnp.asarray(size))
+            parts[phase].append(jax.tree.map(lambda a, size=size: np.asarray(a)[:, :size], draws))
         mean = variance = None
         if posterior.n_extra:
-            n = settings.num_chains * settings.num_samples
-            mean = np.asarray(chains.first).sum(0) / n
-            variance = np.maximum(np.asarray(chains.second).sum(0) / n - mean**2, 0)
-    every = ChainDraws(*(np.concatenate(column, axis=1) for column in zip(*parts, strict=True)))
-    stats = {
+            kept = settings.num_chains * (np.asarray(chains.kernel.i) - adapting).mean()
+            mean = np.asarray(chains.first).sum(0) / kept
+            variance = np.maximum(np.asarray(chains.second).sum(0) / kept - mean**2, 0)
+    every = _joined(parts[2])
+    stats: dict[str, np.ndarray] = {
         "diverging": every.diverging > 0.5,
         "acceptance_rate": every.acceptance_rate,
         "n_steps": every.n_steps.astype(int),
@@ -250,6 +267,31 @@ def sample(settings: NUTS, posterior: Posterior, key: int, progress: bool | None
         "step_size": every.step_size,
     }
     return Sampled(np.asarray(every.free), stats, mean, variance)
+
+
+def _joined(parts: list[ChainDraws]) -> ChainDraws:
+    columns: Any = [np.concatenate(column, axis=1) for column in zip(*parts, strict=True)]
+    return ChainDraws(*columns)
+
+
+def _whitened_again(posterior: Posterior, chains: Chain, parts: list[ChainDraws]) -> tuple[Posterior, np.ndarray]:
+    """Coordinates in which the draws so far (the later half) are about standard normal, and the chains' places there.
+
+    Their covariance matrix is drawn towards the identity, which is what it is where the density is normal.
+    """
+    q = posterior.n_free
+    z = np.asarray(_joined(parts).z)
+    z = z[:, z.shape[1] // 2 :].reshape(-1, q)
+    share = len(z) / (len(z) + 2 * q)
+    center = z.mean(0)
+    cov = share * np.atleast_2d(np.cov(z.T)) + (1 - share) * np.eye(q)
+    root = np.linalg.cholesky(cov)
+    now = np.array(chains.kernel.z)
+    now[:, :q] = np.linalg.solve(root, (now[:, :q] - center).T).T
+    moved = replace(
+        posterior, center=posterior.center + posterior.root @ center, root=np.asarray(posterior.root) @ root
+    )
+    return moved, np.repeat(now[:, None], len(SHRINK), 1)
 
 
 def _sizes(n: int) -> list[int]:

@@ -1,9 +1,11 @@
 """The log posterior density of the free parameters on unconstrained numbers, the data as its leaves.
 
-log p(u | y) = log p(y | c) + log p(c) + log |dc/du|,   c = bijection(u) block by block,   u = center + root z
+log p(v | y) = log p(y | c) + log p(c) + log |dc/dv|,   c = bijection(u(v)) block by block,   v = center + root z
 
-Samplers move in z, in which the posterior is about standard normal. Only shapes, the blocks' sets and the families of
-priors are part of a compiled program.
+Where u is the logarithm of a scale, u(v) = log(s softplus(v / s)): c is about linear in v where it is large beside s,
+and log c is below, so that densities that pile up at 0 have no long tail in v. Else u = v. Samplers move in z, in which
+the posterior is about standard normal. Only shapes, the blocks' sets and the families of priors are part of a compiled
+program.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ from numpyro.distributions import Distribution, constraints
 from jaxlatent.models.block_prior import BlockPrior, Written
 from jaxlatent.numerics.bijections import Bijection
 from jaxlatent.numerics.types import Array
+
+LOWEST = -500.0  # of v / s: densities beyond are 0 in effect
 
 
 class Likelihood(Protocol):
@@ -52,8 +56,8 @@ class _Held:
     def __init__(self, distribution: Any) -> None:
         leaves, structure = jax.tree.flatten(distribution)
         self.distribution = distribution
-        self._key = (type(distribution), str(structure), tuple(np.asarray(leaf).tobytes() for leaf in leaves))
-        self._key += () if hasattr(distribution, "tree_flatten") else (repr(distribution),)
+        said = "" if hasattr(distribution, "tree_flatten") else repr(distribution)
+        self._key = (type(distribution), str(structure), tuple(np.asarray(leaf).tobytes() for leaf in leaves), said)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Held) and other._key == self._key
@@ -120,20 +124,24 @@ class BlockDensity:
 
 
 @partial(
-    jax.tree_util.register_dataclass, data_fields=("likelihood", "blocks", "places", "center", "root"), meta_fields=()
+    jax.tree_util.register_dataclass,
+    data_fields=("likelihood", "blocks", "places", "soft", "center", "root"),
+    meta_fields=(),
 )
 @dataclass(frozen=True)
 class Posterior:
     """Likelihood, priors by block, and where the sampler's coordinates lie.
 
-    places [n_free]: where each free parameter is among the blocks' cells, one block after the other; center [n_free]
-    and root [n_free, n_free] of u. A likelihood with ``n_extra`` standard normal coordinates of its own (latent
-    variables that are sampled along) has ``joint(free, extra)``; they follow those of u.
+    places [n_free]: where each free parameter is among the blocks' cells, one block after the other; soft [n_free]: s
+    of those, 0 where u = v; center [n_free] and root [n_free, n_free] of v. A likelihood with ``n_extra`` standard
+    normal coordinates of its own (latent variables that are sampled along) has ``joint(free, extra)``; they follow
+    those of u.
     """
 
     likelihood: Any
     blocks: tuple[BlockDensity, ...]
     places: Array
+    soft: Array
     center: Array
     root: Array
 
@@ -147,9 +155,10 @@ class Posterior:
         """Coordinates besides."""
         return int(getattr(self.likelihood, "n_extra", 0))
 
-    def prior(self, u: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Natural free parameters [n_free], and their log prior density with log |dc/du|."""
-        cells, total, at = [], jnp.zeros((), u.dtype), 0
+    def prior(self, v: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Natural free parameters [n_free], and their log prior density with log |dc/dv|."""
+        u, slopes = self._bent(v)
+        cells, total, at = [], slopes.sum(), 0
         for block in self.blocks:
             size = block.bijection.size
             c, value = block.at(u[at : at + size])
@@ -158,24 +167,37 @@ class Posterior:
         return jnp.concatenate(cells)[jnp.asarray(self.places)], total
 
     def unconstrained(self, free: jax.Array) -> jax.Array:
-        """u of natural free parameters inside all blocks' sets."""
+        """v of natural free parameters inside all blocks' sets."""
         cells = jnp.zeros_like(free).at[jnp.asarray(self.places)].set(free)
         parts, at = [], 0
         for block in self.blocks:
             size = block.bijection.size
             parts.append(block.bijection.inverse(cells[at : at + size]))
             at += size
-        return jnp.concatenate(parts)
+        u = jnp.concatenate(parts)
+        used = jnp.asarray(self.soft) > 0
+        s = jnp.where(used, self.soft, 1.0)
+        y = jnp.exp(jnp.where(used, u, 0.0)) / s
+        return jnp.where(used, s * (y + jnp.log(-jnp.expm1(-y))), u)
 
-    def log_prob(self, u: jax.Array, extra: jax.Array | None = None) -> jax.Array:
-        """Log posterior density of u (and of the likelihood's own coordinates), but for the log of the evidence."""
-        free, prior = self.prior(u)
+    def _bent(self, v: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """u at v, and log du/dv, each [n_free]."""
+        used = jnp.asarray(self.soft) > 0
+        s = jnp.where(used, self.soft, 1.0)
+        x = jnp.maximum(jnp.where(used, v, 0.0) / s, LOWEST)
+        size = jnp.logaddexp(x, 0.0)
+        slope = -jnp.logaddexp(-x, 0.0) - jnp.log(size) - jnp.log(s)
+        return jnp.where(used, jnp.log(s) + jnp.log(size), v), jnp.where(used, slope, 0.0)
+
+    def log_prob(self, v: jax.Array, extra: jax.Array | None = None) -> jax.Array:
+        """Log posterior density of v (and of the likelihood's own coordinates), but for the log of the evidence."""
+        free, prior = self.prior(v)
         if extra is None:
             return log_likelihood(self.likelihood, free) + prior
         return self.likelihood.joint(free, extra) - (extra**2).sum() / 2 + prior
 
     def moved(self, z: jax.Array) -> tuple[jax.Array, jax.Array | None]:
-        """u and the likelihood's own coordinates at z."""
+        """v and the likelihood's own coordinates at z."""
         q = self.n_free
         return jnp.asarray(self.center) + jnp.asarray(self.root) @ z[:q], z[q:] if self.n_extra else None
 

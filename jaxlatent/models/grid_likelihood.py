@@ -9,6 +9,8 @@ single persons, at a higher price.
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -30,7 +32,7 @@ def grid_log_likelihood(form: Form, problem: Problem, free: jax.Array) -> jax.Ar
     loadings = params["loadings"]
     factor, used = jnp.asarray(problem.slots.factor), jnp.asarray(problem.slots.used, free.dtype)
 
-    def tables(g: jax.Array) -> list[jax.Array | None]:
+    def tables(g: int) -> list[jax.Array | None]:
         group, x = group_at(loadings, slots, prior, g), shared.x[g]
         out: list[jax.Array | None] = []
         for (family, _), at, own, k in zip(
@@ -41,7 +43,8 @@ def grid_log_likelihood(form: Form, problem: Problem, free: jax.Array) -> jax.Ar
         return out
 
     every = [tables(g) for g in range(loadings.shape[0])]
-    stacked = [None if t is None else jnp.stack([each[f] for each in every]) for f, t in enumerate(every[0])]
+    columns: list[Any] = [[each[f] for each in every] for f in range(len(slots))]
+    stacked = [None if column[0] is None else jnp.stack(column) for column in columns]
 
     def one(each: Inputs) -> jax.Array:
         group, x = group_at(loadings, slots, prior, each.group), shared.x[each.group][None]

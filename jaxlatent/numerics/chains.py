@@ -1,8 +1,8 @@
 """How well chains of draws agree, and how many independent draws they are worth (Vehtari et al. 2021).
 
 Ranks are replaced by normal scores, chains are halved. R-hat is the larger of that of the draws and that of their
-distances from the median; ESS of the bulk is that of the normal scores, ESS of the tails the smaller of those of the 5 %
-and 95 % quantiles.
+distances from the median; ESS of the bulk is that of the normal scores, ESS of the tails the smaller of those of the
+5 % and 95 % quantiles.
 """
 
 from __future__ import annotations
