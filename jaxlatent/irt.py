@@ -109,7 +109,7 @@ class IRT:
         prepared = self._prepare(data, group, None)
         texts = [*prior_texts(prepared.priors, prepared.table.n_free), ""]
         frame = prepared.table.to_frame()
-        frame["prior"] = [texts[free - 1] or None for free in frame["free"]]
+        frame["prior"] = np.array([texts[free - 1] or None for free in frame["free"]], dtype=object)
         return frame
 
     def fit(

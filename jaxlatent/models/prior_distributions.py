@@ -189,3 +189,32 @@ def mass_above(distribution: Any, least: float) -> float | None:
         return 1 - float(distribution.cdf(least))
     except (NotImplementedError, AttributeError):
         return None
+
+
+_WRITTEN: dict[type, tuple[str, tuple[str, ...]]] = {
+    dist.Normal: ("normal", ("loc", "scale")),
+    dist.HalfNormal: ("half_normal", ("scale",)),
+    dist.StudentT: ("student_t", ("df", "loc", "scale")),
+    dist.Cauchy: ("cauchy", ("loc", "scale")),
+    dist.HalfCauchy: ("half_cauchy", ("scale",)),
+    dist.Laplace: ("laplace", ("loc", "scale")),
+    dist.LogNormal: ("lognormal", ("loc", "scale")),
+    dist.Gamma: ("gamma", ("concentration", "rate")),
+    dist.InverseGamma: ("inverse_gamma", ("concentration", "rate")),
+    dist.Exponential: ("exponential", ("rate",)),
+    dist.Beta: ("beta", ("concentration1", "concentration0")),
+    dist.Uniform: ("uniform", ("low", "high")),
+    LKJ: ("lkj", ("concentration",)),
+    dist.LKJ: ("lkj", ("concentration",)),
+    dist.LKJCholesky: ("lkj", ("concentration",)),
+}
+
+
+def as_text(given: Any) -> str | None:
+    """A prior as the text that means it, None where there is none."""
+    if isinstance(given, str):
+        return given
+    if is_flat(given):
+        return "flat"
+    name, arguments = _WRITTEN.get(type(given), (None, ()))
+    return None if name is None else f"{name}({', '.join(repr(float(getattr(given, a))) for a in arguments)})"
