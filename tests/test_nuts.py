@@ -11,8 +11,9 @@ import pytest
 from scipy import stats
 
 import jaxlatent as jl
-from jaxlatent.inference.bayes import moment_posterior, reflected
+from jaxlatent.inference.bayes import item_posterior, moment_posterior, reflected
 from jaxlatent.inference.draws import Draws
+from jaxlatent.models.marginal import evaluate
 from jaxlatent.models.prior_distributions import flat
 from jaxlatent.numerics.chains import summarize_chains
 from jaxlatent.results.posterior_tables import check_chains
@@ -121,6 +122,25 @@ def test_gradient_is_that_of_differences(density):
             for d in step * np.eye(len(u))
         ]
     assert np.allclose(gradient, different, atol=1e-4)  # differences of a sum of 3700: rounding 1e-6
+
+
+def test_grid_likelihood_is_that_of_the_fit():
+    """Reverse derivatives of the table beside scores of persons, with missing answers and two families."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((120, 1))
+    codes = (x + rng.standard_normal((120, 4)) > np.array([-0.5, 0.0, 0.3, 0.6])).astype(float)
+    codes[:, 0] += x[:, 0] > 1
+    codes[rng.random(codes.shape) < 0.1] = np.nan
+    types = {"a": "graded", "b": "2pl", "c": "2pl", "d": "2pl"}
+    fit = jl.IRT(types).fit(dict(zip("abcd", codes.T, strict=True)), jl.MarginalML(integration=jl.GaussHermite(21)))
+    likelihood, start = item_posterior(fit._fitted)[0].likelihood, fit._fitted.free + 0.1
+    with jax.enable_x64(True):
+        free = jnp.asarray(start)
+        value, gradient = jax.jit(lambda each, f: each.first(f))(likelihood, free)
+        modes = jnp.zeros((*likelihood.problem.chunks.shape, 1))
+        other = jax.jit(lambda p, f: evaluate(likelihood.form, p, f, modes, 0, crossed=False))(likelihood.problem, free)
+    assert float(value) == pytest.approx(float(other.log_likelihood), abs=1e-9)
+    assert np.allclose(gradient, other.score, atol=1e-8)
 
 
 # ---- draws ----------------------------------------------------------------------------------------------------------

@@ -74,23 +74,6 @@ def evaluate(
     return Evaluation(value, gradient, jacobian.T @ cross @ jacobian if wide else cross, modes)
 
 
-def value_and_score(form: Form, problem: Problem, free: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Log-likelihood and score [free] of points that persons share: what a sampler needs, and no cross-products."""
-    here = setting(form, problem, free, free.dtype)
-    d = problem.layout.fixed["factor_cov"].shape[-1]
-    modes = jnp.zeros((*problem.chunks.shape, d), free.dtype)
-
-    def add(carry: tuple, each: Inputs) -> tuple[tuple, None]:
-        found = posterior_of(form, problem, here, each, 0)
-        weight = found.chunk.weight
-        score = jnp.where(weight[:, None] > 0, scores_of(here, each.group, found.posterior), 0)
-        value = jnp.where(weight > 0, weight * found.posterior.log_marginal, 0).sum()
-        return (carry[0] + value, carry[1] + weight @ score), None
-
-    zero = (jnp.zeros((), free.dtype), jnp.zeros(free.shape[0], free.dtype))
-    return lax.scan(add, zero, inputs_of(form, problem, modes))[0]
-
-
 def person_scores(
     form: Form, problem: Problem, free: jax.Array, modes: jax.Array, steps: Any = 2
 ) -> tuple[jax.Array, jax.Array]:
