@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxlatent.plots.chain_plots import trace
+from jaxlatent.plots.matplotlib_figure import finish
 from jaxlatent.plots.parameter_plots import factor_scores, parameters
 
 if TYPE_CHECKING:
@@ -40,7 +41,9 @@ class PosteriorPlots:
 
     def forest(self, path: str | Path | None = None, *, op: str | None = None) -> Any:
         """Posterior means with their intervals."""
-        return parameters(self._fit.parameters, op=op, path=path)
+        ax = parameters(self._fit.parameters, op=op)
+        ax.set_xlabel("posterior mean and 95 % interval")
+        return finish(ax, path)
 
     def scores(self, path: str | Path | None = None, *, data: Any = None) -> Any:
         """Distributions of the factor scores."""

@@ -50,7 +50,7 @@ from jaxlatent.spec.restrictions_matrix import split
 from jaxlatent.spec.start import starting_values
 from jaxlatent.spec.table import ParameterTable
 
-NODES_PER_PRECISION, LEAST_NODES = 6.0, 15
+NODES_PER_PRECISION, LEAST_NODES = 4.0, 15
 LINEAR = 3.0  # scales are about linear in the sampler's coordinates from this part of their estimate on
 
 
@@ -209,7 +209,7 @@ def sampling_rule(fitted: ItemFitted) -> Any:
     """The fit's rule, or fewer nodes where the persons' posteriors are wide beside the distance of nodes.
 
     n nodes are π / √n apart in the middle; an integrand of standard deviation s is summed to exp(-2 π² s² / distance²),
-    which is below 1e-5 for n > 6 / s². 1 / s² is at most 1 + sum_j c λ_j² with c = 1/4 for logistic items and 1/3 for
+    exp(-2 n s²), which is below 4e-4 for n > 4 / s². 1 / s² is at most 1 + sum_j c λ_j² with c = 1/4 for logistic items and 1/3 for
     graded ones, the information of a logistic location.
     """
     rule, families = fitted.rule, fitted.measurement.groups
