@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from jaxlatent.models.prior_distributions import horseshoe, spike_and_slab
     from jaxlatent.pair import Pair, numpyro_guide, numpyro_model, numpyro_pair, observe, sample_parameters
     from jaxlatent.posterior_fit import PosteriorFit
-    from jaxlatent.prior_predictive import PriorPredictive, prior_predictive
+    from jaxlatent.prior_draws import PriorPredictive, prior_predictive
     from jaxlatent.sem import SEM, ModelWarning
     from jaxlatent.simulate import simulate
     from jaxlatent.spec.tokens import ModelSyntaxError
@@ -61,8 +61,8 @@ _WHERE = {
     "load": "storage",
     "simulate": "simulate",
     "Pair": "pair",
-    "PriorPredictive": "prior_predictive",
-    "prior_predictive": "prior_predictive",
+    "PriorPredictive": "prior_draws",
+    "prior_predictive": "prior_draws",
     "horseshoe": "models.prior_distributions",
     "spike_and_slab": "models.prior_distributions",
     "numpyro_guide": "pair",

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from jaxlatent.bound import BoundModel
-    from jaxlatent.prior_predictive import PriorPredictive
+    from jaxlatent.prior_draws import PriorPredictive
 
 HISTOGRAM = "empirical_histogram"
 
@@ -106,10 +106,12 @@ class IRT:
 
     def parameter_table(self, data: Any, *, group: str | None = None) -> pd.DataFrame:
         """What is free, fixed or equal, with starting values: the items' categories come from the data."""
+        import pandas as pd
+
         prepared = self._prepare(data, group, None)
         texts = [*prior_texts(prepared.priors, prepared.table.n_free), ""]
         frame = prepared.table.to_frame()
-        frame["prior"] = np.array([texts[free - 1] or None for free in frame["free"]], dtype=object)
+        frame["prior"] = pd.Series([texts[free - 1] or None for free in frame["free"]], dtype=object)
         return frame
 
     def fit(
@@ -221,7 +223,7 @@ class IRT:
         self, data: Any, n_draws: int = 200, key: int = 0, *, group: str | None = None, missing: str | None = None
     ) -> PriorPredictive:
         """Draws of parameters from their priors and of data under them, with .plot(): see jl.prior_predictive."""
-        from jaxlatent.prior_predictive import prior_predictive
+        from jaxlatent.prior_draws import prior_predictive
 
         return prior_predictive(self.bind(data, group=group, missing=missing), n_draws, key)
 

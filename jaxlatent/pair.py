@@ -98,7 +98,9 @@ def sample_parameters(bound: BoundModel) -> dict[str, Any]:
     Where there are groups, matrices are [group, ...]; with one group they have no group axis, like the deterministic
     sites. Change or replace matrices as you like and pass them to ``observe``.
     """
-    params = parameter_sites(_sites(bound, "sample"), bound.arrays.y.dtype)
+    with jax.ensure_compile_time_eval():  # samplers trace the model; priors are host work
+        sites = _sites(bound, "sample")
+    params = parameter_sites(sites, bound.arrays.y.dtype)
     layout = bound.model.layout
     if layout.n_groups > 1:
         return params
@@ -115,7 +117,9 @@ def observe(bound: BoundModel, params: dict[str, Any], arrays: Arrays) -> None:
         name: value[None] if name in fixed and np.ndim(value) < np.ndim(fixed[name]) else value
         for name, value in params.items()
     }
-    person_sites(bound.model, whole, arrays, origin=_origin(bound))
+    with jax.ensure_compile_time_eval():
+        origin = _origin(bound)
+    person_sites(bound.model, whole, arrays, origin=origin)
 
 
 def _sites(bound: BoundModel, parameters: Parameters) -> Sites:

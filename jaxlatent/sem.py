@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from jaxlatent.bound import BoundModel
-    from jaxlatent.prior_predictive import PriorPredictive
+    from jaxlatent.prior_draws import PriorPredictive
 
 
 class ModelWarning(UserWarning):
@@ -205,7 +205,7 @@ class SEM:
         self, data: Any, n_draws: int = 200, key: int = 0, *, group: str | None = None, missing: str | None = None
     ) -> PriorPredictive:
         """Draws of parameters from their priors and of data under them, with .plot(): see jl.prior_predictive."""
-        from jaxlatent.prior_predictive import prior_predictive
+        from jaxlatent.prior_draws import prior_predictive
 
         return prior_predictive(self.bind(data, group=group, missing=missing), n_draws, key)
 

@@ -315,19 +315,19 @@ def prior_of(pattern, *written):
 def test_lkj_and_deviations_are_a_density():
     """The density of cells integrates to 1, and its draws have the moments of what was written."""
     with jax.enable_x64(True):
-        prior, at = prior_of(full(2), (dist.Gamma(3.0, 3.0), [(0, 0), (1, 1)], "sd"), (LKJ(2.0), [(1, 0)], "lkj"))
-        s, r = np.linspace(0.01, 6, 90), np.linspace(-0.999, 0.999, 91)
+        prior, at = prior_of(full(2), (dist.LogNormal(0.0, 0.3), [(0, 0), (1, 1)], "sd"), (LKJ(2.0), [(1, 0)], "lkj"))
+        s, r = np.linspace(0.05, 5, 80), np.linspace(-0.999, 0.999, 41)
         a, b, c = np.meshgrid(s, s, r, indexing="ij")
         cells = np.stack([a**2, c * a * b, b**2], -1)
         jacobian = 4 * a**2 * b**2  # of (s1, s2, r) -> cells
-        density = np.exp(np.asarray(prior.log_prob(cells))) * jacobian
+        density = np.exp(np.asarray(jax.jit(prior.log_prob)(cells))) * jacobian
         total = integrate.simpson(integrate.simpson(integrate.simpson(density, x=r), x=s), x=s)
         assert total == pytest.approx(1, abs=2e-3)
-        draws = np.asarray(prior.sample(jax.random.key(0), (20_000,)))
+        draws = np.asarray(jax.jit(lambda key: prior.sample(key, (4000,)))(jax.random.key(0)))
     sd = np.sqrt(draws[:, [at[0, 0], at[1, 1]]])
     r = draws[:, at[1, 0]] / sd.prod(axis=1)
-    for values, reference in ((sd[:, 0], stats.gamma(3, scale=1 / 3)), (sd[:, 1], stats.gamma(3, scale=1 / 3))):
-        assert stats.kstest(values, reference.cdf).pvalue > 1e-4
+    for values in sd.T:
+        assert stats.kstest(values, stats.lognorm(0.3).cdf).pvalue > 1e-4
     assert stats.kstest((r + 1) / 2, stats.beta(2, 2).cdf).pvalue > 1e-4
 
 
@@ -340,20 +340,21 @@ def test_draws_follow_the_density_of_matrices(fixed):
             (dist.LogNormal(0.0, 0.3), [(0, 0), (1, 1), (2, 2)], "sd"),
             (LKJ(2.0), [cell for cell in ((1, 0), (2, 0), (2, 1)) if cell not in fixed], "lkj"),
         )
-        draws = np.asarray(prior.sample(jax.random.key(1), (40_000,)))
+        draws = np.asarray(jax.jit(lambda key: prior.sample(key, (8000,)))(jax.random.key(1)))
         # correlations by a grid of the density at unit deviations
         grid = np.linspace(-0.98, 0.98, 50)
         mesh = np.meshgrid(*[grid] * (3 - len(fixed)), indexing="ij")
         cells = np.ones((*mesh[0].shape, len(at)))
         for k, cell in enumerate(cell for cell in ((1, 0), (2, 0), (2, 1)) if cell not in fixed):
             cells[..., at[cell]] = mesh[k]
-        density = np.nan_to_num(np.exp(np.asarray(prior.log_prob(cells))))
+        density = np.nan_to_num(np.exp(np.asarray(jax.jit(prior.log_prob)(cells))))
     weight = density / density.sum()
     sd = {i: np.sqrt(draws[:, at[i, i]]) for i in range(3)}
     for k, (i, j) in enumerate(cell for cell in ((1, 0), (2, 0), (2, 1)) if cell not in fixed):
         r = draws[:, at[i, j]] / (sd[i] * sd[j])
-        assert (r**2).mean() == pytest.approx((weight * mesh[k] ** 2).sum(), rel=0.03)
-        assert r.mean() == pytest.approx(0, abs=4 * r.std() / 200)
+        # standard error of the mean of r² over 8000 draws: below 0.014 of it
+        assert (r**2).mean() == pytest.approx((weight * mesh[k] ** 2).sum(), rel=0.06)
+        assert abs(r.mean()) < 4 * r.std() / 8000**0.5
 
 
 def test_draws_of_written_priors(data):
@@ -361,7 +362,7 @@ def test_draws_of_written_priors(data):
     bound = jl.SEM(THREE, priors=PRIORS | {"textual =~ x5": "uniform(-1, 3)", "residual_sd": "uniform(0.5, 2)"}).bind(
         data
     )
-    draws = draw_parameters(bound, 20_000, jax.random.key(0))
+    draws = draw_parameters(bound, 3000, jax.random.key(0))
     rows = {f"{r.lhs}{r.op}{r.rhs}": draws[:, r.free - 1] for r in bound.table.rows if r.free}
     for values, reference in (
         (rows["visual=~x2"], stats.norm(0.6, 0.2)),

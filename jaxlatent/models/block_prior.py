@@ -217,11 +217,10 @@ class BlockPrior(Distribution):
         natural = self.natural | covaries
         c = jnp.where(natural, drawn, self.bijection.forward(jnp.where(natural, 0, drawn)))
         for n, each in enumerate(self.written):
-            if each.scale in ("natural", "logit", "sd") and not is_flat(each.distribution):
-                shape = c.shape[:-1] if each.distribution.batch_shape else c.shape
-                own = each.distribution.sample(jax.random.fold_in(theirs, n), (TRIES, *shape))
-                own = jax.nn.sigmoid(own) if each.scale == "logit" else own**2 if each.scale == "sd" else own
-                c = jnp.where(each.mask & ~covaries, self._first_inside(own), c)
+            cells = np.flatnonzero(each.mask & ~covaries)
+            if each.scale in ("natural", "logit", "sd") and len(cells) and not is_flat(each.distribution):
+                drawn = self._draws_inside(each, cells, jax.random.fold_in(theirs, n), c.shape[:-1])
+                c = c.at[..., cells].set(drawn.astype(c.dtype))
         for each in self.written:
             if each.scale == "between":
                 c = self._tied(each, c)
@@ -265,7 +264,7 @@ class BlockPrior(Distribution):
                         together[id(each)] = each.distribution.sample(next(keys), shape)
                     value = together[id(each)]
                     value = value[..., at] if each.distribution.batch_shape else value
-                    value = jnp.sqrt(value) if each.scale == "natural" else value
+                    value = jnp.sqrt(value) if each.scale == "natural" else jnp.where(value > 0, value, jnp.nan)
                 sd[i] = value
         r: Draws = {}
         for i, j, at in pattern.free:
@@ -297,15 +296,26 @@ class BlockPrior(Distribution):
         """The prior written on a cell."""
         return next((each for each in self.written if each.scale != "between" and each.mask[at]), None)
 
-    def _first_inside(self, draws: jax.Array) -> jax.Array:
-        """The first of draws [try, ..., n] that is where it has to be."""
+    def _draws_inside(self, each: Written, cells: np.ndarray, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+        """Draws [*shape, cell]: the first of TRIES that is where it has to be; of one, where all are."""
         low, high = np.full(self.bijection.size, -np.inf), np.full(self.bijection.size, np.inf)
         low[[*self.bijection.positive, *self.bijection.unit]] = 0
         high[list(self.bijection.unit)] = 1
         for at, *ends in self.bijection.bounded:
             low[at], high[at] = ends
-        inside = (draws > low) & (draws < high)
-        return jnp.take_along_axis(draws, jnp.argmax(inside, 0)[None], 0)[0]
+        low, high = low[cells], high[cells]
+        least, most = (0.0, 1.0) if each.scale == "logit" else bounds(each.distribution) or (-np.inf, np.inf)
+        if each.scale == "sd":
+            least, most = (least**2 if least >= 0 else -np.inf), most**2
+        tries = 1 if (least >= low).all() and (most <= high).all() else TRIES
+        d = each.distribution
+        own = (
+            d.sample(key, (tries, *shape))[..., cells] if d.batch_shape else d.sample(key, (tries, *shape, len(cells)))
+        )
+        own = jax.nn.sigmoid(own) if each.scale == "logit" else own
+        own = jnp.where(own > 0, own**2, jnp.nan) if each.scale == "sd" else own
+        inside = (own > low) & (own < high)
+        return jnp.take_along_axis(own, jnp.argmax(inside, 0)[None], 0)[0]
 
     @property
     def _ours(self) -> np.ndarray:

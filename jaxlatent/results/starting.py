@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from jaxlatent.data.moments import Moments, from_cov, sample_moments
 from jaxlatent.data.responses import Responses
 from jaxlatent.inference.fitting import moment_layout
@@ -26,10 +24,12 @@ def table_frame(table: ParameterTable, source: Any, given: Mapping[str, Any]) ->
 
     given: priors, shown in the column prior where they are about a free parameter.
     """
+    import pandas as pd
+
     frame = table.to_frame()
     texts = prior_texts(table_priors(table, None, given), table.n_free)
     shown = [(texts[row.free - 1] or None) if row.free else None for row in table.rows]
-    frame["prior"] = np.array(shown + [None] * (len(frame) - len(shown)), dtype=object)
+    frame["prior"] = pd.Series(shown + [None] * (len(frame) - len(shown)), dtype=object)
     if source is None:
         return frame
     moments = _moments(table, source)
