@@ -7,8 +7,10 @@ import pytest
 
 import jaxlatent as jl
 from jaxlatent.diagnostics.draw_likelihoods import draw_log_likelihoods
+from jaxlatent.diagnostics.item_predictive import item_predictive_checks, odds_ratio_checks
 from jaxlatent.diagnostics.loo_table import waic_of
 from jaxlatent.diagnostics.replicates import replicated
+from jaxlatent.diagnostics.resampling import Bootstrap
 from jaxlatent.results.draws import admissible, sampling_draws
 
 azs = pytest.importorskip("arviz_stats")
@@ -103,9 +105,25 @@ def test_replicated_answers_are_those_of_the_model(irt):
     np.testing.assert_allclose(made.mean((0, 1)), jl.datasets.load("lsat7").mean(), atol=0.006)
 
 
+def test_odds_ratios_of_pairs(irt):
+    fitted = irt._fitted
+    draws = sampling_draws(fitted, fitted.vcov, 200)
+    found = odds_ratio_checks(fitted, draws, n=100)
+    y = jl.datasets.load("lsat7").to_numpy()
+    a, b = y[:, 0], y[:, 3]
+    counts = [((a == i) & (b == j)).sum() + 0.5 for i, j in ((1, 1), (0, 0), (1, 0), (0, 1))]
+    assert found.loc[("Item.1", "Item.4"), "observed"] == pytest.approx(counts[0] * counts[1] / counts[2] / counts[3])
+    assert len(found) == 10 and found["ppp"].between(0.02, 0.98).all()  # the 2PL fits these items
+    checks = item_predictive_checks(fitted, draws, n=100)
+    assert list(checks.index) == ["sum_scores", "odds_ratios", "srmr"] and (checks["ppp"] > 0.05).all()
+    with pytest.raises(ValueError, match="replicated data sets"):
+        odds_ratio_checks(fitted, draws, n=3)
+
+
 def test_a_bootstrap_and_what_is_drawn_outside(sem):
-    draws = sem.bootstrap(20).to_datatree(predictive=0)
-    assert draws.attrs["kind"] == "bootstrap" and draws["posterior"].sizes["draw"] >= 18
+    drawn = sampling_draws(sem._fitted, sem._vcov, 300).flat
+    draws = Bootstrap(sem._fitted, drawn, 0).to_datatree(predictive=0)
+    assert draws.attrs["kind"] == "bootstrap" and draws["posterior"].sizes["draw"] == 300
     free = np.repeat(sem._fitted.free[None], 2, 0)
     free[1, sem._fitted.table.n_free - 1] = 50.0  # a covariance of factors that is no longer possible
     assert admissible(sem._fitted, free).tolist() == [True, False]
@@ -126,12 +144,12 @@ def test_numbers_that_make_no_sense(irt, options, sentence):
 
 
 def test_without_a_covariance_matrix_there_are_no_draws():
-    fit = jl.SEM("visual =~ x1 + x2 + x3").fit(jl.datasets.load("holzinger_swineford"), jl.ML(se="none"))
+    fit = jl.SEM(FACTORS).fit(jl.datasets.load("holzinger_swineford"), jl.ML(se="none"))
     with pytest.raises(ValueError, match="no covariance matrix"):
         fit.to_datatree()
 
 
-@pytest.mark.slow
+@pytest.mark.study
 def test_every_kind_of_fit_has_a_tree():
     data = jl.datasets.load("holzinger_swineford")[[f"x{k}" for k in range(1, 10)]]
     bayes = jl.EFA(3).fit(data, jl.VariationalBayes())

@@ -7,12 +7,12 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpyro.distributions as dist
 import pytest
 
 import jaxlatent as jl
 from jaxlatent.diagnostics.bayesian_fit import bayesian_fit_measures
 from jaxlatent.diagnostics.calibration import calibrate
-from jaxlatent.diagnostics.item_predictive import item_predictive_checks, odds_ratio_checks
 from jaxlatent.diagnostics.predictive_checks import deviances, likelihood_ratio, predictive_checks, replicated_moments
 from jaxlatent.inference.draws import Draws
 from jaxlatent.numerics.bridge import bridge_sampling
@@ -71,26 +71,6 @@ def test_bayesian_indices_are_near_those_of_the_maximum(sem):
     assert point.loc["brmsea", "mean"] == pytest.approx(expected, abs=1e-9)
     with pytest.raises(ValueError, match="level"):
         bayesian_fit_measures(sem._fitted, draws, level=90)
-
-
-@pytest.fixture(scope="module")
-def irt():
-    fit = jl.IRT("2pl").fit(jl.datasets.load("lsat7"))
-    return fit._fitted, sampling_draws(fit._fitted, fit._fitted.vcov, 200)
-
-
-def test_odds_ratios_of_pairs(irt):
-    fitted, draws = irt
-    found = odds_ratio_checks(fitted, draws, n=100)
-    y = jl.datasets.load("lsat7").to_numpy()
-    a, b = y[:, 0], y[:, 3]
-    counts = [((a == i) & (b == j)).sum() + 0.5 for i, j in ((1, 1), (0, 0), (1, 0), (0, 1))]
-    assert found.loc[("Item.1", "Item.4"), "observed"] == pytest.approx(counts[0] * counts[1] / counts[2] / counts[3])
-    assert len(found) == 10 and found["ppp"].between(0.02, 0.98).all()  # the 2PL fits these items
-    checks = item_predictive_checks(fitted, draws, n=100)
-    assert list(checks.index) == ["sum_scores", "odds_ratios", "srmr"] and (checks["ppp"] > 0.05).all()
-    with pytest.raises(ValueError, match="replicated data sets"):
-        odds_ratio_checks(fitted, draws, n=3)
 
 
 # ---- bridge sampling ------------------------------------------------------------------------------------------------
@@ -172,3 +152,36 @@ def test_calibration_says_what_is_wrong():
         calibrate(_prior, _simulate, lambda data, key: jnp.full((10, 2), jnp.nan), n=20)
     with pytest.raises(ValueError, match="SEM or an IRT"):
         jl.calibrate("model", None)
+
+
+# ---- studies --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.study
+@pytest.mark.parametrize("kind", ["cfa", "2pl"])
+def test_nuts_is_calibrated(kind):
+    """Ranks of 150 data sets: no p-value below 0.05 / 21 / 2, and at most 4 parameters outside their 95 % band."""
+    if kind == "cfa":
+        model = jl.SEM(MODEL, std_lv=True, priors={"loadings": dist.Normal(0.8, 0.25)})
+        data = jl.datasets.load("holzinger_swineford")
+    else:
+        priors = {"loadings": dist.LogNormal(0, 0.4), "intercepts": dist.Normal(0, 1)}
+        model, data = jl.IRT("2pl", priors=priors), jl.datasets.load("lsat7").iloc[::4]
+    found = jl.calibrate(model, data, jl.NUTS(num_warmup=200, num_samples=200, num_chains=1), n=150)
+    table = found.table()
+    assert found.n_failed == 0 and table["pvalue"].min() > 0.05 / 42
+    assert (~table["within_band"]).sum() <= 4
+
+
+@pytest.mark.study
+def test_bridge_sampling_and_laplace_agree_on_the_evidence():
+    """Two estimates of one number, each good to about 0.05; the wrong model of independent factors has far less."""
+    data, engine = jl.datasets.load("holzinger_swineford"), jl.NUTS(num_warmup=300, num_samples=500, num_chains=2)
+    fits = [jl.SEM(MODEL, orthogonal=apart).fit(data, engine) for apart in (False, True)]
+    bridge = [jl.log_evidence(fit) for fit in fits]
+    quick = jl.approximate_posterior(jl.SEM(MODEL), data)
+    assert quick.pareto_k < 0.7
+    assert quick.log_evidence == pytest.approx(bridge[0].log_value, abs=4 * bridge[0].standard_error + 0.1)
+    assert bridge[0].log_value - bridge[1].log_value > 10
+    table = jl.compare(*fits, names=("oblique", "orthogonal"))
+    assert table.index[0] == "oblique" and table.loc["orthogonal", "elpd_diff"] > 2 * table.loc["orthogonal", "diff_se"]
