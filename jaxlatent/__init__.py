@@ -40,8 +40,10 @@ if TYPE_CHECKING:
     from jaxlatent.integration.gauss_hermite import GaussHermite
     from jaxlatent.irt import IRT
     from jaxlatent.irt_fit import ItemResponseFit
+    from jaxlatent.models.prior_distributions import horseshoe, spike_and_slab
     from jaxlatent.pair import Pair, numpyro_guide, numpyro_model, numpyro_pair, observe, sample_parameters
     from jaxlatent.posterior_fit import PosteriorFit
+    from jaxlatent.prior_predictive import PriorPredictive, prior_predictive
     from jaxlatent.sem import SEM, ModelWarning
     from jaxlatent.simulate import simulate
     from jaxlatent.spec.tokens import ModelSyntaxError
@@ -64,6 +66,10 @@ _WHERE = {
     "load": "storage",
     "simulate": "simulate",
     "Pair": "pair",
+    "PriorPredictive": "prior_predictive",
+    "prior_predictive": "prior_predictive",
+    "horseshoe": "models.prior_distributions",
+    "spike_and_slab": "models.prior_distributions",
     "numpyro_guide": "pair",
     "numpyro_model": "pair",
     "numpyro_pair": "pair",
@@ -141,6 +147,7 @@ __all__ = [
     "Moments",
     "Pair",
     "PosteriorFit",
+    "PriorPredictive",
     "QuasiMonteCarlo",
     "Responses",
     "VariationalBayes",
@@ -156,6 +163,7 @@ __all__ = [
     "estimator",
     "fit_batch",
     "guides",
+    "horseshoe",
     "kmo",
     "latent",
     "load",
@@ -166,8 +174,10 @@ __all__ = [
     "numpyro_pair",
     "observe",
     "parallel_analysis",
+    "prior_predictive",
     "sample_parameters",
     "simulate",
+    "spike_and_slab",
 ]
 
 

@@ -17,7 +17,7 @@ from jaxlatent.inference.item_preparation import Prepared, prepare, start_under_
 from jaxlatent.inference.marginal_fit import ItemFitted, fit_items
 from jaxlatent.inference.nuts_settings import NUTS
 from jaxlatent.inference.settings import MarginalML, check_key
-from jaxlatent.inference.written_priors import given_priors
+from jaxlatent.inference.written_priors import given_priors, prior_texts
 from jaxlatent.irt_fit import ItemResponseFit
 from jaxlatent.latent.histogram import Histogram
 from jaxlatent.latent.latent import Latent
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from jaxlatent.bound import BoundModel
+    from jaxlatent.prior_predictive import PriorPredictive
 
 HISTOGRAM = "empirical_histogram"
 
@@ -47,9 +48,10 @@ class IRT:
     factors; a DataFrame names both). covariates: columns that predict the factors. group_equal: "loadings",
     "intercepts", "guessing", "upper", "residuals", "means", "lv_variances", "lv_covariances", "regressions"; what it
     identifies is freed in all groups but the first. fixed: values of item parameters, such as {"guessing": 0.1}.
-    constraints: a pair (A, b) with vec(loadings) = A t + b. priors: distributions of item parameters by name, such as
-    {"loadings": numpyro.distributions.LogNormal(0, 0.5), "logit_guessing": Normal(-1.5, 1)}; the fit is then the
-    posterior mode. latent: the distribution of the factors, jl.latent.Normal() by default, Flow(...) or Mixture(k), by
+    constraints: a pair (A, b) with vec(loadings) = A t + b. priors: distributions of parameters by class, by label or
+    by parameter, such as {"loadings": numpyro.distributions.LogNormal(0, 0.5), "logit_guessing": "normal(-1.5, 1)",
+    "F1 =~ a": "normal(1, 0.2)"}; the fit is then the posterior mode.
+    latent: the distribution of the factors, jl.latent.Normal() by default, Flow(...) or Mixture(k), by
     AmortizedVI, whose means and covariances are the model's whatever its shape; or "empirical_histogram"
     (jl.latent.Histogram(n, limit)), by MarginalML, for one factor of any shape. rotation: of an exploratory solution
     ("oblimin", "varimax", ...).
@@ -105,7 +107,10 @@ class IRT:
     def parameter_table(self, data: Any, *, group: str | None = None) -> pd.DataFrame:
         """What is free, fixed or equal, with starting values: the items' categories come from the data."""
         prepared = self._prepare(data, group, None)
-        return prepared.table.to_frame()
+        texts = [*prior_texts(prepared.priors, prepared.table.n_free), ""]
+        frame = prepared.table.to_frame()
+        frame["prior"] = np.array([texts[free - 1] or None for free in frame["free"]], dtype=object)
+        return frame
 
     def fit(
         self,
@@ -124,8 +129,8 @@ class IRT:
 
         data: a pandas or polars frame, a mapping of columns, an array (all columns are items), or Responses. engine:
         MarginalML(...) by default; NUTS(...) for posterior draws, which gives a PosteriorFit. group, weights: columns.
-        missing: None or "fiml" (all observed answers are used), or "listwise". key: random key of rules that draw
-        points and of posterior draws. progress: True shows every step.
+        missing: None or "fiml" (all observed answers are used), or "listwise". key: random key of rules that draw points
+        and of posterior draws. progress: True shows every step.
 
         Raises ValueError in one sentence where data and model don't go together; warns (ModelWarning) about solutions
         that should not be trusted as they are.
@@ -211,6 +216,14 @@ class IRT:
             raise ValueError("An empirical histogram has no density to bind: leave latent out.")
         _check_held(data, "A bound model")
         return bind_items(self, self._prepare(data, group, None, listwise=missing == "listwise"))
+
+    def prior_predictive(
+        self, data: Any, n_draws: int = 200, key: int = 0, *, group: str | None = None, missing: str | None = None
+    ) -> PriorPredictive:
+        """Draws of parameters from their priors and of data under them, with .plot(): see jl.prior_predictive."""
+        from jaxlatent.prior_predictive import prior_predictive
+
+        return prior_predictive(self.bind(data, group=group, missing=missing), n_draws, key)
 
 
 def _check_held(data: Any, what: str) -> None:

@@ -94,7 +94,7 @@ class ItemResponseFit:
     def notes(self) -> tuple[str, ...]:
         """What was done to the data on the way, and which rule of integration ran and why."""
         f = self._fitted
-        prior = ("Estimates are posterior modes, because there are priors.",) if f.priors.cells else ()
+        prior = ("Estimates are posterior modes, because there are priors.",) if f.priors.active else ()
         return (*f.notes, f"Integration by {f.rule}: {f.why}.", *prior, *self._diagnosis.notes)
 
     # ---- estimates --------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from jaxlatent.guides.amortized import Amortized
 from jaxlatent.guides.function import guide_of
 from jaxlatent.guides.numpyro_guide import guide_function
 from jaxlatent.inference.bayes import check_covered
+from jaxlatent.inference.proper import check_proper
 from jaxlatent.models.blocks import parameter_blocks
 from jaxlatent.models.default_priors import bijection_under, block_prior
 from jaxlatent.models.numpyro_model import Sites, parameter_sites, person_sites
@@ -120,9 +121,11 @@ def observe(bound: BoundModel, params: dict[str, Any], arrays: Arrays) -> None:
 def _sites(bound: BoundModel, parameters: Parameters) -> Sites:
     if parameters not in ("param", "sample"):
         raise ValueError(f"Expected parameters to be 'param' or 'sample'; got {parameters!r}.")
-    _check_constraints(bound)
+    check_constraints(bound)
     model, written = bound.model, bound.priors.cells
     blocks = parameter_blocks(model)
+    if parameters == "sample" and written:
+        check_proper(bound)
     bijections = tuple(bijection_under(block, model.layout, written)[1] for block in blocks)
     if parameters == "sample":
         priors = tuple(block_prior(block, model, bound.arrays, written) for block in blocks)
@@ -136,7 +139,8 @@ def _origin(bound: BoundModel) -> np.ndarray:
     return np.asarray(guide.encoding(bound.arrays) @ guide.weights)
 
 
-def _check_constraints(bound: BoundModel) -> None:
+def check_constraints(bound: BoundModel) -> None:
+    """Refuse constraints between parameters, which no bijection covers."""
     if bound.table is not None:  # else a deep model
         check_covered(bound.table)
 

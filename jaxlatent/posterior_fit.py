@@ -17,6 +17,7 @@ from jaxlatent.diagnostics.posterior_measures import leave_one_out, posterior_ch
 from jaxlatent.fit import Fit
 from jaxlatent.inference.bayes import (
     Sample,
+    has_flat,
     posterior_log_likelihood,
     prior_draws,
     sample_item_model,
@@ -270,7 +271,8 @@ class PosteriorFit:
         read from a file any). Needs ArviZ: pip install 'jaxlatent[bayes]'.
         """
         density = self._sample.density
-        before = prior_draws(density, prior, key) if prior and density is not None else None
+        drawable = prior and density is not None and not has_flat(density)
+        before = prior_draws(density, prior, key) if drawable and density is not None else None
         return datatree(self._fitted, self.draws, prior=before, predictive=predictive, key=key)
 
     # ---- what people see --------------------------------------------------------------------------------------

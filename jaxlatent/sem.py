@@ -18,8 +18,9 @@ from jaxlatent.inference.fitting import fit_table
 from jaxlatent.inference.nuts_settings import NUTS
 from jaxlatent.inference.requirements import check_size
 from jaxlatent.inference.settings import ML, LeastSquares, estimator
-from jaxlatent.inference.written_priors import given_priors
+from jaxlatent.inference.written_priors import CROSS, given_priors
 from jaxlatent.numerics.rotation_criteria import find_method
+from jaxlatent.spec.cross_loadings import with_cross_loadings
 from jaxlatent.spec.grouping import check_names
 from jaxlatent.spec.restrictions import check_consistent
 from jaxlatent.spec.syntax import parse
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from jaxlatent.bound import BoundModel
+    from jaxlatent.prior_predictive import PriorPredictive
 
 
 class ModelWarning(UserWarning):
@@ -46,7 +48,10 @@ class SEM:
     growth: latent growth defaults. auto=False: nothing is added to what is written. group_equal: "loadings",
     "intercepts", "means", "regressions", "residuals", "residual_covariances", "lv_variances", "lv_covariances";
     group_partial: rows exempt from it, such as "visual=~x2". rotation: of exploratory blocks, efa("b")*f1 + efa("b")*f2
-    =~ ..., by default "geomin"; factors come in the order of the variables that they load on.
+    =~ ..., by default "geomin"; factors come in the order of the variables that they load on. priors: a NumPyro
+    distribution or a text such as "normal(0, 1)" for each of several classes ("loadings", "residual_sd", "factor_cor",
+    ...), labels or parameters ("visual =~ x2"), or "flat"; in the syntax prior("normal(0.6, 0.2)")*x2. ML then gives
+    the posterior mode. "cross_loadings" frees all loadings that the syntax leaves out (docs/priors.md).
 
     Raises ModelSyntaxError (a ValueError) with line and column where the syntax is wrong, ValueError for contradictory
     options. Source: Bollen (1989), Structural Equations with Latent Variables; lavaan's syntax by Rosseel (2012).
@@ -110,6 +115,8 @@ class SEM:
             sentence = unsupported(table)
             if sentence:
                 raise ValueError(sentence)
+            if CROSS in self.priors:
+                table = with_cross_loadings(table, "loadings" in self.options["group_equal"])
             check_consistent(table.constraints, table.free_labels, inequalities=True)
             if blocks_in(table) and (self.priors or any(row.prior for row in table.rows)):
                 raise ValueError("Priors and efa blocks: expected one of the two in this version.")
@@ -127,9 +134,9 @@ class SEM:
         from jaxlatent.results.starting import table_frame
 
         if data is None:
-            return table_frame(self.table(), None)
+            return table_frame(self.table(), None, self.priors)
         table, source = self._prepare(data, None, group, None, None, None)
-        return table_frame(table, source)
+        return table_frame(table, source, self.priors)
 
     def fit(
         self,
@@ -193,6 +200,14 @@ class SEM:
         table, source = self._prepare(data, None, group, missing, None, None)
         _refuse_blocks(table, "A bound model")
         return bind(self, table, source)
+
+    def prior_predictive(
+        self, data: Any, n_draws: int = 200, key: int = 0, *, group: str | None = None, missing: str | None = None
+    ) -> PriorPredictive:
+        """Draws of parameters from their priors and of data under them, with .plot(): see jl.prior_predictive."""
+        from jaxlatent.prior_predictive import prior_predictive
+
+        return prior_predictive(self.bind(data, group=group, missing=missing), n_draws, key)
 
     def _prepare(
         self, data: Any, engine: Any, group: str | None, missing: str | None, weights: str | None, cluster: str | None

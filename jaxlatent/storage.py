@@ -8,7 +8,7 @@ import math
 import os
 import zipfile
 import zlib
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +34,11 @@ from jaxlatent.inference.estimate import MESSAGES, Estimate
 from jaxlatent.inference.fitted import Fitted
 from jaxlatent.inference.fitting import moment_layout
 from jaxlatent.inference.settings import ML, LeastSquares
+from jaxlatent.inference.written_priors import table_priors
 from jaxlatent.irt_fit import ItemResponseFit
 from jaxlatent.item_storage import KIND as ITEM_KIND
 from jaxlatent.item_storage import MissingObject, item_arrays, item_fit_of, item_manifest
+from jaxlatent.models.prior_distributions import as_text
 from jaxlatent.posterior_fit import PosteriorFit
 from jaxlatent.posterior_storage import KIND as POSTERIOR_KIND
 from jaxlatent.posterior_storage import posterior_arrays, posterior_fit_of, posterior_manifest
@@ -141,6 +143,7 @@ def _manifest(fit: Fit) -> dict[str, Any]:
     return {
         "syntax": fit.spec.syntax,
         "options": fit.spec.options | {"mean_structure": fit.spec.mean_structure, "rotation": fit.spec.rotation},
+        "priors": {name: as_text(given) for name, given in fit.spec.priors.items()},
         "means": f.table.mean_structure,
         "groups": list(f.group_labels),
         "group": getattr(f.data, "group_name", None) or fit._stored.get("group"),
@@ -247,6 +250,7 @@ def _assemble(manifest: dict[str, Any], arrays: dict[str, np.ndarray]) -> Fit:
         weight_matrix=tuple(weights) or None,
         notes=tuple(manifest["notes"]),
     )
+    fitted = replace(fitted, priors=table_priors(table, fitted.layout, spec.priors))
     return Fit(spec, fitted, manifest["elapsed"], stored=_stored(manifest, arrays))
 
 
@@ -273,7 +277,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 def _table(manifest: dict[str, Any]) -> tuple[Any, SEM]:
     options: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in manifest["options"].items()}
-    spec = SEM(manifest["syntax"], **options)
+    priors = {name: text or "flat" for name, text in manifest.get("priors", {}).items()}  # None: no text means it
+    spec = SEM(manifest["syntax"], **options, priors=priors)
     return spec.table(tuple(manifest["groups"]), manifest["means"]), spec
 
 

@@ -7,9 +7,9 @@ likelihood is made of, starting values, and the scale of the parameters.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -32,12 +32,14 @@ from jaxlatent.inference.marginal_fit import ItemFitted, is_personal, pattern_da
 from jaxlatent.inference.nuts import Located, located_posterior, sample
 from jaxlatent.inference.nuts_settings import NUTS
 from jaxlatent.inference.posterior import BlockDensity, Posterior
+from jaxlatent.inference.priors import Priors
+from jaxlatent.inference.proper import check_proper
 from jaxlatent.integration.gauss_hermite import GaussHermite
 from jaxlatent.measurement.graded import Graded
 from jaxlatent.measurement.logistic import Logistic
 from jaxlatent.models.blocks import ParameterBlock, feasible, parameter_blocks
 from jaxlatent.models.casewise_objective import CasewiseProblem
-from jaxlatent.models.default_priors import CellPrior, block_prior
+from jaxlatent.models.default_priors import block_prior
 from jaxlatent.models.latent_variable_model import LatentVariableModel
 from jaxlatent.numerics.bijections import Bijection
 from jaxlatent.numerics.masked import Cases
@@ -86,18 +88,28 @@ def check_covered(table: ParameterTable | ItemTable) -> None:
 # ---- densities ------------------------------------------------------------------------------------------------------
 
 
-def posterior_of(
-    likelihood: Any, model: LatentVariableModel, arrays: Arrays, written: Sequence[CellPrior], free: np.ndarray
-) -> tuple[Posterior, np.ndarray]:
+class Bound(NamedTuple):
+    """What priors are about: a table, its model with starting values, the data that give priors their scale."""
+
+    table: Any
+    model: LatentVariableModel
+    arrays: Arrays
+    priors: Priors
+
+
+def posterior_of(likelihood: Any, bound: Bound, free: np.ndarray) -> tuple[Posterior, np.ndarray]:
     """The density of a model under default priors and those that a user has written; and where to start near free.
 
-    Signs of factors are those that free has: the loading that is kept positive is its largest.
+    Signs of factors are those that free has: the loading that is kept positive is its largest. Raises ValueError where
+    flat priors make it improper.
     """
+    check_proper(bound)
+    _, model, arrays, priors = bound
     layout = model.layout
     upright = reflected(layout, np.where(np.isfinite(free), free, layout.start))
     signed = replace(model, layout=replace(layout, start=upright))
     blocks = [_started(block, np.asarray(layout.start)) for block in parameter_blocks(signed)]
-    densities = tuple(BlockDensity.of(block_prior(block, model, arrays, written)) for block in blocks)
+    densities = tuple(BlockDensity.of(block_prior(block, model, arrays, priors.cells)) for block in blocks)
     order = np.concatenate([block.positions for block in blocks])
     start = np.array(upright)
     for block, density in zip(blocks, densities, strict=True):
@@ -165,7 +177,7 @@ def moment_posterior(fitted: Fitted) -> tuple[Posterior, np.ndarray]:
         likelihood = CasewiseLikelihood(problem, np.asarray(outside))
     else:
         likelihood = MomentLikelihood(inner, np.asarray(n), np.asarray(fitted.saturated_log_likelihood))
-    return posterior_of(likelihood, model, _scale_rows(fitted), fitted.priors.cells, fitted.free)
+    return posterior_of(likelihood, Bound(table, model, _scale_rows(fitted), fitted.priors), fitted.free)
 
 
 def _scale_rows(fitted: Fitted) -> Arrays:
@@ -190,7 +202,7 @@ def item_posterior(fitted: ItemFitted) -> tuple[Posterior, np.ndarray]:
         with jax.enable_x64(True):
             problem = problem_of(fitted.form, fitted.layout, used, fitted.table.n_groups, sampling_rule(fitted))[0]
         likelihood = MarginalLikelihood(fitted.form, problem)
-    return posterior_of(likelihood, model, arrays, fitted.priors.cells, fitted.free)
+    return posterior_of(likelihood, Bound(fitted.table, model, arrays, fitted.priors), fitted.free)
 
 
 def sampling_rule(fitted: ItemFitted) -> Any:
@@ -224,7 +236,7 @@ def sample_moments_model(fitted: Fitted, settings: NUTS, key: int = 0, progress:
     settings = replace(settings, chain_method=settings.chain_method or "vectorized")
     posterior, start = moment_posterior(fitted)
     posterior, found = located_posterior(posterior, start)
-    check_proper(found, posterior)
+    check_mode(found, posterior)
     what = "incomplete rows" if fitted.missing == "fiml" else "means and covariances"
     said = f"NUTS on the marginal likelihood of {what}, latent variables integrated out in closed form"
     drawn = sample(settings, posterior, key, progress)
@@ -246,7 +258,7 @@ def sample_item_model(
         said = f"NUTS on parameters and {posterior.n_extra} latent values together, non-centred"
     else:
         posterior, found = located_posterior(posterior, start)
-        check_proper(found, posterior)
+        check_mode(found, posterior)
         said = f"NUTS on the marginal likelihood, factors integrated out by {sampling_rule(fitted)}"
     drawn = sample(settings, posterior, key, progress)
     d = len(fitted.table.factors)
@@ -274,11 +286,16 @@ def prior_draws(posterior: Posterior, n: int, key: int = 0) -> Draws:
     """n draws of the free parameters from the priors of all blocks, [1, n, n_free]."""
     with jax.enable_x64(True):
         keys = jax.random.split(jax.random.key(key), len(posterior.blocks))
-        cells = [np.asarray(b.prior().sample(k, (n,))) for b, k in zip(posterior.blocks, keys, strict=True)]
+        cells = [np.asarray(_prior_cells(n, b, k)) for b, k in zip(posterior.blocks, keys, strict=True)]
     return Draws(np.concatenate(cells, 1)[:, np.asarray(posterior.places)][None], "approximate")
 
 
-def check_proper(found: Located, posterior: Posterior) -> None:
+@partial(jit, static_argnums=0)
+def _prior_cells(n: int, block: BlockDensity, key: jax.Array) -> jax.Array:
+    return block.prior().sample(key, (n,))
+
+
+def check_mode(found: Located, posterior: Posterior) -> None:
     """Raises ValueError where the density has no mode that it falls off from: an improper posterior."""
     if bool(found.proper) and np.isfinite(found.potential):
         return
@@ -286,7 +303,7 @@ def check_proper(found: Located, posterior: Posterior) -> None:
         raise ValueError(
             "The posterior density does not exist at the starting values: give start() values, or other priors."
         )
-    if any(_is_flat(block) for block in posterior.blocks):
+    if has_flat(posterior):
         raise ValueError(
             "The posterior is improper, or has no mode: the model is not identified under flat priors. Leave flat"
             " priors out (defaults are proper), or fix what the data can't tell."
@@ -295,6 +312,11 @@ def check_proper(found: Located, posterior: Posterior) -> None:
 
 def _is_flat(block: BlockDensity) -> bool:
     return bool(block.prior().improper.any())
+
+
+def has_flat(posterior: Posterior) -> bool:
+    """Whether nothing can be drawn from the priors, because one is flat."""
+    return any(_is_flat(block) for block in posterior.blocks)
 
 
 def _how(said: str, settings: NUTS) -> str:

@@ -107,8 +107,8 @@ def fit_table(
     """
     engine, given = ML() if engine is None else engine, given or {}
     priors = table_priors(table, None, given)
-    engine = mode_engine(engine, missing) if priors.cells else engine
-    check_size(table, LogPrior(priors, Layout({}, {}, np.zeros(0))).informed)
+    engine = mode_engine(engine, missing) if priors.active else engine
+    check_size(table, priors.informed)
     if missing not in (None, "fiml", "listwise", "two_stage", "robust_two_stage"):
         choices = "'fiml', 'listwise', 'two_stage', 'robust_two_stage'"
         raise ValueError(f"Expected missing to be one of {choices}; got {missing!r}.")

@@ -62,7 +62,7 @@ class Inference:
     def prior_curvature(self) -> np.ndarray | float:
         """Minus the Hessian per person of the log-density of written priors [n_free, n_free]; 0 without."""
         f = self.fitted
-        return -f.priors.on_host(f.layout, f.free)[2] / f.n_effective if f.priors.cells else 0.0
+        return -f.priors.on_host(f.layout, f.free)[2] / f.n_effective if f.priors.active else 0.0
 
     def expected_of(self, model: MomentModel, g: int) -> np.ndarray:
         """Expected information per person of group g of this model, or of one that extends it.

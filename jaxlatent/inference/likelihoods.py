@@ -15,7 +15,7 @@ from jaxlatent.models.casewise_objective import CasewiseProblem, fiml_first
 from jaxlatent.models.grid_likelihood import grid_log_likelihood
 from jaxlatent.models.latent_prior import moments
 from jaxlatent.models.latent_variable_model import LatentVariableModel
-from jaxlatent.models.marginal import value_and_score
+from jaxlatent.models.marginal import evaluate
 from jaxlatent.models.moments_objective import MomentProblem, maximum_likelihood
 from jaxlatent.models.points import Form, Problem
 from jaxlatent.numerics.normal_density import psd_root
@@ -67,7 +67,9 @@ class MarginalLikelihood:
         """Value and gradient; by Fisher's identity where the integral is done by blocks of items."""
         if self.form.reduction is None:
             return jax.value_and_grad(lambda f: grid_log_likelihood(self.form, self.problem, f))(free)
-        return value_and_score(self.form, self.problem, free)
+        modes = jnp.zeros((*self.problem.chunks.shape, self.problem.layout.fixed["factor_cov"].shape[-1]), free.dtype)
+        at = evaluate(self.form, self.problem, free, modes, 0, crossed=False)
+        return at.log_likelihood, at.score
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=("model", "arrays", "design"), meta_fields=())

@@ -29,7 +29,7 @@ LANES = 8  # gradients of a Hessian at a time
 MODE_STEPS, NEAR = 60, 1e-3  # Newton steps at most; squared distance from the mode, in posterior sd, that is near
 LEAST, SLACK = 1e-6, 1e-9  # smallest damping; by how much a step may be worse
 CHUNK = 50  # draws between two looks from the host
-REWHITEN = 50  # draws of half a warm-up from which coordinates are whitened again
+REWHITEN = 125  # draws of half a warm-up from which coordinates are whitened again
 SHRINK = (1.0, 0.5, 0.2, 0.0)  # starting points nearer to the mode where the density does not exist farther out
 
 

@@ -54,10 +54,11 @@ class _Held:
     """A distribution that is part of the compiled program, compared by its values."""
 
     def __init__(self, distribution: Any) -> None:
-        leaves, structure = jax.tree.flatten(distribution)
         self.distribution = distribution
-        said = "" if hasattr(distribution, "tree_flatten") else repr(distribution)
-        self._key = (type(distribution), str(structure), tuple(np.asarray(leaf).tobytes() for leaf in leaves), said)
+        self._key: tuple[Any, ...] = (type(distribution), repr(distribution))
+        if isinstance(distribution, Distribution):
+            leaves, structure = jax.tree.flatten(distribution)
+            self._key = (type(distribution), str(structure), *(np.asarray(leaf).tobytes() for leaf in leaves))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Held) and other._key == self._key

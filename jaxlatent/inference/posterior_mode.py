@@ -68,7 +68,7 @@ class LogPrior:
     layout: Layout
 
     def __bool__(self) -> bool:
-        return bool(self.priors.cells)
+        return self.priors.active
 
     def around(self, engine: Any, inner: Any, n: float) -> tuple[Any, Any]:
         """The engine and its problem with the prior in them; both as they are without priors."""
@@ -92,11 +92,6 @@ class LogPrior:
     def curvature(self, free: np.ndarray) -> np.ndarray:
         """Minus the Hessian of the log-density [free, free]."""
         return -self.priors.on_host(self.layout, free)[2]
-
-    @property
-    def informed(self) -> int:
-        """How many parameters have a prior of their own."""
-        return len({p for each in self.priors.cells for p in each.positions or () if each.scale != "between"})
 
 
 def mode_engine(engine: Any, missing: str | None) -> ML:
@@ -124,5 +119,5 @@ def mode_engine(engine: Any, missing: str | None) -> ML:
 
 def refuse_mode(priors: Priors, what: str) -> None:
     """Refuse what is about maxima of the likelihood."""
-    if priors.cells:
+    if priors.active:
         raise ValueError(f"{what} about a maximum of the likelihood, and estimates under priors are not at one.")

@@ -46,6 +46,18 @@ class Priors:
 
     cells: tuple[CellPrior, ...] = ()
 
+    @property
+    def active(self) -> bool:
+        """Whether any of them is not flat."""
+        return any(not is_flat(each.distribution) for each in self.cells)
+
+    @property
+    def informed(self) -> int:
+        """How many directions of the free vector have a proper prior, at most."""
+        proper = [each for each in self.cells if not is_flat(each.distribution)]
+        own = {p for each in proper for p in each.positions or () if each.scale != "between"}
+        return len(own) + sum(len(members) - 1 for each in proper for members in each.sets)
+
     def log_prob(self, layout: Layout, free: jax.Array) -> jax.Array:
         """Sum of log-densities; -inf outside their supports, flat ones 0. Each free parameter counts once."""
         total = jnp.zeros((), free.dtype)

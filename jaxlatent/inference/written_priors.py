@@ -61,6 +61,8 @@ def given_priors(priors: Any) -> dict[str, Any]:
         return {}
     if (isinstance(priors, str) and priors == "flat") or priors is flat:
         return {EVERYTHING: flat}
+    if isinstance(priors, Mapping) and priors.get(EVERYTHING) == "flat":
+        return {**priors, EVERYTHING: flat}  # as files have it
     if not isinstance(priors, Mapping) or not all(isinstance(name, str) for name in priors):
         raise ValueError(f"Expected priors as a mapping from names of parameters, or 'flat'; got {priors!r}.")
     return dict(priors)

@@ -255,12 +255,15 @@ class BlockPrior(Distribution):
         keys = iter(jax.random.split(key, 2 * len(pattern.free) + 3))
         keep = jnp.zeros(shape)
         sd: dict[int, jax.Array] = {i: jnp.full(shape, v**0.5) for i, v in pattern.variances}
+        together: dict[int, jax.Array] = {}  # draws of distributions that have one for each cell
         for i, j, at in pattern.free:
             if i == j:
                 each = self._writing(at)
                 value = jnp.exp(jnp.asarray(self.loc)[at] + jax.random.normal(next(keys), shape))
                 if each is not None and not is_flat(each.distribution):
-                    value = each.distribution.sample(next(keys), shape)
+                    if id(each) not in together or not each.distribution.batch_shape:
+                        together[id(each)] = each.distribution.sample(next(keys), shape)
+                    value = together[id(each)]
                     value = value[..., at] if each.distribution.batch_shape else value
                     value = jnp.sqrt(value) if each.scale == "natural" else value
                 sd[i] = value

@@ -62,16 +62,27 @@ def draw_lkj(
 ) -> tuple[Draws, jax.Array]:
     """Correlations by position, and the log of the probability with which each draw is to be kept.
 
-    Of full matrices by NumPyro's onion method, all kept; else uniform on (-1, 1), kept with det(R)^(concentration - 1).
+    Of full matrices by the onion method, all kept: where 2η is whole, row i of the Cholesky factor is the first i cells
+    of a random direction in 2η + d - 1 dimensions. Else uniform on (-1, 1), kept with det(R)^(η - 1).
     """
     if _full(pattern):
-        r = dist.LKJ(pattern.size, float(concentration)).sample(key, shape)
+        r = _onion(pattern.size, float(concentration), key, shape)
         return {at: r[..., i, j] for i, j, at in pattern.free if i != j}, jnp.zeros(shape)
     cells = [(i, j, at) for i, j, at in pattern.free if i != j]
     u = jax.random.uniform(key, (*shape, len(cells)), minval=-1.0, maxval=1.0)
     drawn = {at: u[..., k] for k, (_, _, at) in enumerate(cells)}
     log_det = 2 * log_diagonal(cholesky_cells(correlation_matrix(pattern, drawn)))
     return drawn, (concentration - 1) * log_det
+
+
+def _onion(size: int, concentration: float, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Correlation matrices [*shape, size, size]."""
+    if (2 * concentration) % 1:
+        return dist.LKJ(size, concentration).sample(key, shape)
+    z = jax.random.normal(key, (*shape, size, int(2 * concentration) + size - 1))
+    below = jnp.tril((z / jnp.sqrt((z**2).sum(-1, keepdims=True)))[..., :size], -1)
+    root = below + jnp.eye(size) * jnp.sqrt(1 - (below**2).sum(-1))[..., None]
+    return root @ jnp.swapaxes(root, -1, -2)
 
 
 def correlation_matrix(pattern: Covariance, r: Draws) -> list[list[jax.Array]]:

@@ -8,7 +8,6 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpyro.distributions as dist
 
 from jaxlatent.data.arrays import Arrays
 from jaxlatent.measurement.counts import NegativeBinomial, Poisson
@@ -16,12 +15,12 @@ from jaxlatent.measurement.lognormal import LogNormal
 from jaxlatent.models.block_prior import BlockPrior, Written, restricted
 from jaxlatent.models.blocks import ParameterBlock, feasible
 from jaxlatent.models.latent_variable_model import LatentVariableModel
-from jaxlatent.models.prior_distributions import LKJ, stretched_beta
+from jaxlatent.models.prior_distributions import LKJ, GammaOfTwo, stretched_beta
 from jaxlatent.numerics.bijections import Bijection
 from jaxlatent.spec.layout import SYMMETRIC, Layout
 
 LOADING, INTERCEPT, REGRESSION, OTHER, LOG_VARIANCE, LOGIT = 3.0, 5.0, 3.0, 3.0, 1.5, 1.5
-SD_SHAPE, CONCENTRATION = 2.0, 2.0
+CONCENTRATION = 2.0
 
 
 class CellPrior(Protocol):
@@ -113,7 +112,7 @@ def _default_covariances(bijection: Bijection, sd: np.ndarray, own: tuple[Writte
     variances = ~taken & ~correlated
     out: list[Written] = []
     if variances.any():
-        out.append(Written(dist.Gamma(np.full(len(sd), SD_SHAPE), SD_SHAPE / sd), variances, "sd"))
+        out.append(Written(GammaOfTwo(2 / sd), variances, "sd"))
     for pattern in bijection.covariances:
         cells = [at for i, j, at in pattern.free if i != j]
         left = [at for at in cells if not taken[at]]

@@ -19,7 +19,17 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxlatent.models.persons import Inputs, inputs_of, posterior_of, scores_of, setting
+from jaxlatent.models.persons import (
+    Inputs,
+    by_slots,
+    inputs_of,
+    posterior_of,
+    scores_of,
+    setting,
+    slot_scores_of,
+    total_score,
+    whole_jacobian,
+)
 from jaxlatent.models.points import Form, Problem
 from jaxlatent.models.reduced import ReducedPosterior, reduced_moments
 
@@ -33,44 +43,35 @@ class Evaluation(NamedTuple):
     modes: jax.Array
 
 
-def evaluate(form: Form, problem: Problem, free: jax.Array, modes: jax.Array, steps: Any = 2) -> Evaluation:
-    """Log-likelihood, score and the sum over persons of S_i S_i' at a free vector.
+def evaluate(
+    form: Form, problem: Problem, free: jax.Array, modes: jax.Array, steps: Any = 2, crossed: Any = True
+) -> Evaluation:
+    """Log-likelihood, score and, where crossed, the sum over persons of S_i S_i' at a free vector (else zeros).
 
     modes [chunk, person, D] are where each person's points were centred; steps: Newton steps towards the new modes.
     """
     here = setting(form, problem, free, modes.dtype)
-    q = free.shape[0]
+    q, wide = free.shape[0], by_slots(here)
+    jacobian = whole_jacobian(here).astype(free.dtype) if wide else jnp.eye(q, dtype=free.dtype)
+    size = jacobian.shape[0]
 
     def add(carry: tuple, each: Inputs) -> tuple[tuple, jax.Array]:
         _, chunk, found, _, mode = posterior_of(form, problem, here, each, steps)
-        score = scores_of(here, each.group, found)
-        weight = chunk.weight.astype(score.dtype)
         value = jnp.where(chunk.weight > 0, chunk.weight * found.log_marginal, 0).sum()
-        score = jnp.where(weight[:, None] > 0, score, 0)
-        weighted = score * weight[:, None]
-        sums = (value, weighted.sum(0).astype(free.dtype), (weighted.T @ score).astype(free.dtype))
-        return jax.tree.map(jnp.add, carry, sums), mode
+        weight = jnp.where(chunk.weight > 0, chunk.weight, 0).astype(found.features.dtype)
+        score = total_score(here, each.group, found, weight)
 
-    zero = (jnp.zeros((), free.dtype), jnp.zeros(q, free.dtype), jnp.zeros((q, q), free.dtype))
+        def products() -> jax.Array:
+            rows = slot_scores_of(found) if wide else scores_of(here, each.group, found)
+            rows = jnp.where(weight[:, None] > 0, rows, 0)
+            return ((rows * weight[:, None]).T @ rows).astype(free.dtype)
+
+        cross = lax.cond(crossed, products, lambda: jnp.zeros((size, size), free.dtype))
+        return jax.tree.map(jnp.add, carry, (value, score.astype(free.dtype), cross)), mode
+
+    zero = (jnp.zeros((), free.dtype), jnp.zeros(q, free.dtype), jnp.zeros((size, size), free.dtype))
     (value, gradient, cross), modes = lax.scan(add, zero, inputs_of(form, problem, modes))
-    return Evaluation(value, gradient, cross, modes)
-
-
-def value_and_score(form: Form, problem: Problem, free: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Log-likelihood and score [free] of points that persons share: what a sampler needs, and no cross-products."""
-    here = setting(form, problem, free, free.dtype)
-    d = problem.layout.fixed["factor_cov"].shape[-1]
-    modes = jnp.zeros((*problem.chunks.shape, d), free.dtype)
-
-    def add(carry: tuple, each: Inputs) -> tuple[tuple, None]:
-        found = posterior_of(form, problem, here, each, 0)
-        weight = found.chunk.weight
-        score = jnp.where(weight[:, None] > 0, scores_of(here, each.group, found.posterior), 0)
-        value = jnp.where(weight > 0, weight * found.posterior.log_marginal, 0).sum()
-        return (carry[0] + value, carry[1] + weight @ score), None
-
-    zero = (jnp.zeros((), free.dtype), jnp.zeros(free.shape[0], free.dtype))
-    return lax.scan(add, zero, inputs_of(form, problem, modes))[0]
+    return Evaluation(value, gradient, jacobian.T @ cross @ jacobian if wide else cross, modes)
 
 
 def person_scores(

@@ -6,8 +6,10 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 from numpyro.distributions import constraints
@@ -27,6 +29,28 @@ class LKJ:
     """
 
     concentration: float
+
+
+class GammaOfTwo(dist.Distribution):
+    """Gamma(2, rate): density rate² x exp(-rate x), 0 at 0 and linear there (Chung et al. 2013, Psychometrika 78).
+
+    NumPyro's Gamma, whose draws need loops that take long to compile; these are sums of two exponentials.
+    """
+
+    arg_constraints: ClassVar[dict[str, Any]] = {"rate": constraints.positive}
+    support = constraints.positive
+    pytree_data_fields = ("rate",)
+
+    def __init__(self, rate: Any) -> None:
+        self.rate = rate
+        super().__init__(jnp.shape(rate), (), validate_args=False)
+
+    def log_prob(self, value: jax.Array, intermediates: Any = None) -> jax.Array:
+        return 2 * jnp.log(self.rate) + jnp.log(value) - self.rate * value
+
+    def sample(self, key: jax.Array, sample_shape: tuple[int, ...] = ()) -> jax.Array:
+        parts = jax.random.exponential(key, (2, *sample_shape, *self.batch_shape))
+        return parts.sum(0) / self.rate
 
 
 def is_flat(distribution: Any) -> bool:
@@ -116,7 +140,8 @@ def read_prior(given: Any, name: str, scale: str = "natural") -> tuple[Any, str,
         try:
             text = parse_prior(given)
         except ValueError as error:
-            raise ValueError(f"The prior of {name}: {error}") from None
+            sentence = str(error)
+            raise ValueError(f"The prior of {name}: {sentence[0].lower()}{sentence[1:]}") from None
         text = replace(text, scale=scale) if text.scale == "natural" and scale in ("sd", "cor") else text
         return from_text(text), text.scale, str(text)
     if isinstance(given, LKJ):
@@ -164,3 +189,32 @@ def mass_above(distribution: Any, least: float) -> float | None:
         return 1 - float(distribution.cdf(least))
     except (NotImplementedError, AttributeError):
         return None
+
+
+_WRITTEN: dict[type, tuple[str, tuple[str, ...]]] = {
+    dist.Normal: ("normal", ("loc", "scale")),
+    dist.HalfNormal: ("half_normal", ("scale",)),
+    dist.StudentT: ("student_t", ("df", "loc", "scale")),
+    dist.Cauchy: ("cauchy", ("loc", "scale")),
+    dist.HalfCauchy: ("half_cauchy", ("scale",)),
+    dist.Laplace: ("laplace", ("loc", "scale")),
+    dist.LogNormal: ("lognormal", ("loc", "scale")),
+    dist.Gamma: ("gamma", ("concentration", "rate")),
+    dist.InverseGamma: ("inverse_gamma", ("concentration", "rate")),
+    dist.Exponential: ("exponential", ("rate",)),
+    dist.Beta: ("beta", ("concentration1", "concentration0")),
+    dist.Uniform: ("uniform", ("low", "high")),
+    LKJ: ("lkj", ("concentration",)),
+    dist.LKJ: ("lkj", ("concentration",)),
+    dist.LKJCholesky: ("lkj", ("concentration",)),
+}
+
+
+def as_text(given: Any) -> str | None:
+    """A prior as the text that means it, None where there is none."""
+    if isinstance(given, str):
+        return given
+    if is_flat(given):
+        return "flat"
+    name, arguments = _WRITTEN.get(type(given), (None, ()))
+    return None if name is None else f"{name}({', '.join(repr(float(getattr(given, a))) for a in arguments)})"
