@@ -14,9 +14,11 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from jaxlatent import guides, latent
+    from jaxlatent.approximate import approximate_posterior, log_evidence
     from jaxlatent.autoencoder import AutoEncoder, AutoEncoderFit
     from jaxlatent.batch import fit_batch
     from jaxlatent.cache import enable_compilation_cache
+    from jaxlatent.calibrate import calibrate
     from jaxlatent.compare import compare
     from jaxlatent.data import datasets
     from jaxlatent.data.moments import Moments
@@ -58,6 +60,9 @@ _WHERE = {
     "fit_batch": "batch",
     "Fit": "fit",
     "compare": "compare",
+    "approximate_posterior": "approximate",
+    "log_evidence": "approximate",
+    "calibrate": "calibrate",
     "load": "storage",
     "simulate": "simulate",
     "Pair": "pair",
@@ -147,8 +152,10 @@ __all__ = [
     "Responses",
     "VariationalBayes",
     "VariationalFit",
+    "approximate_posterior",
     "bartlett_sphericity",
     "bifactor",
+    "calibrate",
     "choose_dimension",
     "compare",
     "datasets",
@@ -160,6 +167,7 @@ __all__ = [
     "kmo",
     "latent",
     "load",
+    "log_evidence",
     "number_of_factors",
     "numpyro_guide",
     "numpyro_model",

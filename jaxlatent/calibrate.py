@@ -24,7 +24,8 @@ DEFAULT = NUTS(num_warmup=300, num_samples=400, num_chains=1)
 class CalibrationResult:
     """Ranks of simulated parameters among posterior draws.
 
-    ranks: a frame, a row a data set and a column a parameter, 0, ..., n_draws. n_failed: data sets without finite draws.
+    ranks: a frame, a row a data set and a column a parameter, 0, ..., n_draws. n_failed: data sets without
+    finite draws.
     """
 
     def __init__(self, found: calibration.Calibration) -> None:
@@ -84,7 +85,7 @@ def calibrate(
     settings = DEFAULT if engine is None else engine
     if not isinstance(settings, NUTS):
         raise ValueError(f"Expected NUTS(...) as the engine that is calibrated; got {settings!r}.")
-    fitted = model.fit(data, group=group)._fitted
+    fitted: Any = model.fit(data, group=group)._fitted
     parts = simulated(fitted)
     shown = Shown(fitted) if isinstance(model, IRT) else fitted
     names = list(parameter_draws(shown, fitted.free[None]))[: len(fitted.free)]

@@ -1,7 +1,7 @@
 """Simulation-based calibration: does a sampler draw from the posterior? All data sets in one batched, compiled call.
 
-For theta from the prior, y from p(y | theta) and L draws from p(theta | y), the rank of theta among the draws is uniform
-on 0, ..., L; any other distribution is a fault of prior, model or sampler.
+For theta from the prior, y from p(y | theta) and L draws from p(theta | y), the rank of theta among the draws is
+uniform on 0, ..., L; any other distribution is a fault of prior, model or sampler.
 
 Source: Talts, Betancourt, Simpson, Vehtari and Gelman (2018), arXiv 1804.06788.
 """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -87,8 +87,12 @@ def datatree(
 
 def attributes(kind: str) -> dict[str, str]:
     """What the draws are, in words, and what made them."""
+    try:
+        number = version("jaxlatent")
+    except PackageNotFoundError:  # run from its source
+        number = "unknown"
     return {
-        "inference_library": "jaxlatent", "inference_library_version": version("jaxlatent"), "kind": kind,
+        "inference_library": "jaxlatent", "inference_library_version": number, "kind": kind,
         "description": WHAT[kind],
     }  # fmt: skip
 

@@ -45,10 +45,10 @@ def item_predictive_checks(fitted: ItemFitted, draws: Draws, key: int = 0, n: in
         expected = each.mean(0)
         if name == "sum_scores":
             scale = np.where(expected > 0, expected, np.inf)
-            distance = lambda t, e=expected, s=scale: ((t - e) ** 2 / s).sum(-1)  # noqa: E731
+            far = [((t - expected) ** 2 / scale).sum(-1) for t in (here, each)]
         else:
-            distance = lambda t, e=expected: np.sqrt(((t - e) ** 2).mean(-1))  # noqa: E731
-        rows[name] = _row(float(distance(here)), distance(each))
+            far = [np.sqrt(((t - expected) ** 2).mean(-1)) for t in (here, each)]
+        rows[name] = _row(float(far[0]), far[1])
     return pd.DataFrame.from_dict(rows, orient="index")
 
 

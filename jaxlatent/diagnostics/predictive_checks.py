@@ -122,8 +122,9 @@ def _from_moments(fitted: Fitted, free: np.ndarray, key: int) -> Discrepancies:
     out = Discrepancies({"chisq": zero.copy(), "srmr": zero.copy()}, {"chisq": zero.copy(), "srmr": zero.copy()})
     for g, n in enumerate(fitted.moments.n):
         centre = mu[:, g] if means else np.broadcast_to(fitted.moments.mean[g], mu[:, g].shape)
-        here = np.broadcast_to(fitted.moments.mean[g], centre.shape), np.broadcast_to(
-            fitted.moments.cov[g], sigma[:, g].shape
+        here = (
+            np.broadcast_to(fitted.moments.mean[g], centre.shape),
+            np.broadcast_to(fitted.moments.cov[g], sigma[:, g].shape),
         )
         made = replicated_moments(centre, sigma[:, g], float(n), means, rng)
         for where, (m, s) in zip(out, (here, made), strict=True):

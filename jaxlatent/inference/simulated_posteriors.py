@@ -55,9 +55,7 @@ def prior_sampler(posterior: Posterior) -> Callable[[jax.Array], jax.Array]:
     """prior(key) -> free [q], natural parameters from the priors of all blocks."""
 
     def draw(key: jax.Array) -> jax.Array:
-        parts = [
-            block.prior().sample(jax.random.fold_in(key, n)) for n, block in enumerate(posterior.blocks)
-        ]
+        parts = [block.prior().sample(jax.random.fold_in(key, n)) for n, block in enumerate(posterior.blocks)]
         return jnp.concatenate(parts)[jnp.asarray(posterior.places)]
 
     return draw
@@ -90,7 +88,7 @@ def simulated(fitted: Fitted | ItemFitted) -> Simulated:
 
     def of_data(data: Any) -> Posterior:
         return replace(posterior, likelihood=MomentLikelihood(
-            refresh(inner, *data, nothing, means), posterior.likelihood.n, jnp.zeros(()),
+            refresh(inner, data[0], data[1], nothing, means), posterior.likelihood.n, jnp.zeros(()),
         ))  # fmt: skip
 
     return Simulated(prior_sampler(posterior), simulate, of_data, start)
@@ -103,7 +101,8 @@ def _items(fitted: ItemFitted) -> Simulated:
     data, strides = _patterns(fitted)
     with jax.enable_x64(True):
         problem, _, places = problem_of(fitted.form, fitted.layout, data, fitted.table.n_groups, fitted.rule)
-    chunks, arrays = problem.chunks, double_arrays(replace(fitted.data, weight=None))
+    chunks: Any = problem.chunks
+    arrays = double_arrays(replace(fitted.data, weight=None))
     model, at = item_model(fitted.table, fitted.measurement, fitted.layout, fitted.latent), np.asarray(places)
     group = jnp.asarray(arrays.group)
 

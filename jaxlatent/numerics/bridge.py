@@ -1,6 +1,6 @@
 """Bridge sampling: the integral of an unnormalised density, from draws of it.
 
-With q a normal proposal, l = p / q at N1 draws of p and at N2 of q, s1 = N1 / (N1 + N2) and s2 = N2 / (N1 + N2), r solves
+With q a normal proposal, l = p / q at N1 draws of p and at N2 of q, s1 = N1 / (N1 + N2), s2 = 1 - s1, r solves
 
     r = [1/N2 sum_q l / (s1 l + s2 r)] / [1/N1 sum_p 1 / (s1 l + s2 r)]          (Meng and Wong 1996, eq. 4.1)
 

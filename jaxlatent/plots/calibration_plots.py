@@ -31,7 +31,7 @@ def ecdf_differences(
     low, high = (np.concatenate([[0.0], edge - band.z, [0.0]]) for edge in (band.lower, band.upper))
     ax.fill_between(z, low, high, color=style.GRID, alpha=0.75, linewidth=0, label="95 % band of uniform ranks")
     ax.axhline(0, color=style.MUTED, linewidth=0.8)
-    outside = ((found < band.lower[:, None]) | (found > band.upper[:, None])).any(0)
+    outside = np.asarray(((found < band.lower[:, None]) | (found > band.upper[:, None])).any(0))
     coloured = 0
     for k in np.argsort(outside, kind="stable"):
         line = np.concatenate([[0.0], found[:, k] - band.z, [0.0]])
