@@ -207,7 +207,7 @@ def two_level(seeds: int) -> Iterator[Line]:
         found["normal, SEM"].append(between / (between + p["f", "~~", "f"]))
         eta = x[:, None] * np.linspace(1, 2, 10) + np.linspace(-1, 1, 10)
         items = pd.DataFrame((rng.random(eta.shape) < 1 / (1 + np.exp(-eta))).astype(int)).add_prefix("i")
-        fit = jl.IRT("2pl").fit(items.assign(cluster=code), jl.MarginalML(se="none"), cluster="cluster")
+        fit: Any = jl.IRT("2pl").fit(items.assign(cluster=code), jl.MarginalML(se="none"), cluster="cluster")
         found["binary, IRT"].append(float(fit.intraclass_correlations()["est"].iloc[0]))
     for name, values in found.items():
         ok = abs(float(np.mean(values)) - share) < 0.03

@@ -14,9 +14,11 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from jaxlatent import guides, latent
+    from jaxlatent.approximate import approximate_posterior, log_evidence
     from jaxlatent.autoencoder import AutoEncoder, AutoEncoderFit
     from jaxlatent.batch import fit_batch
     from jaxlatent.cache import enable_compilation_cache
+    from jaxlatent.calibrate import calibrate
     from jaxlatent.clustered_fit import ClusteredItemFit
     from jaxlatent.compare import compare
     from jaxlatent.data import datasets
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from jaxlatent.inference.estimate import Estimate
     from jaxlatent.inference.exploratory_settings import EM
     from jaxlatent.inference.importance_weighted_elbo import ImportanceWeightedELBO
+    from jaxlatent.inference.nuts_settings import NUTS
     from jaxlatent.inference.settings import ML, LeastSquares, MarginalML, estimator
     from jaxlatent.inference.variational_settings import VariationalBayes
     from jaxlatent.integration.adaptive import AdaptiveGaussHermite, ImportanceSampling, Laplace, QuasiMonteCarlo
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
     from jaxlatent.irt_fit import ItemResponseFit
     from jaxlatent.models.prior_distributions import horseshoe, spike_and_slab
     from jaxlatent.pair import Pair, numpyro_guide, numpyro_model, numpyro_pair, observe, sample_parameters
+    from jaxlatent.posterior_fit import PosteriorFit
     from jaxlatent.prior_draws import PriorPredictive, prior_predictive
     from jaxlatent.sem import SEM, ModelWarning
     from jaxlatent.simulate import simulate
@@ -58,6 +62,9 @@ _WHERE = {
     "fit_batch": "batch",
     "Fit": "fit",
     "compare": "compare",
+    "approximate_posterior": "approximate",
+    "log_evidence": "approximate",
+    "calibrate": "calibrate",
     "load": "storage",
     "simulate": "simulate",
     "Pair": "pair",
@@ -98,6 +105,8 @@ _WHERE = {
     "Laplace": "integration.adaptive",
     "QuasiMonteCarlo": "integration.adaptive",
     "ML": "inference.settings",
+    "NUTS": "inference.nuts_settings",
+    "PosteriorFit": "posterior_fit",
     "AmortizedVI": "inference.amortized_settings",
     "LeastSquares": "inference.settings",
     "estimator": "inference.settings",
@@ -116,6 +125,7 @@ __all__ = [
     "EM",
     "IRT",
     "ML",
+    "NUTS",
     "SEM",
     "VAE",
     "AdaptiveGaussHermite",
@@ -141,14 +151,17 @@ __all__ = [
     "ModelWarning",
     "Moments",
     "Pair",
+    "PosteriorFit",
     "PriorPredictive",
     "QuasiMonteCarlo",
     "Responses",
     "TwoLevelFit",
     "VariationalBayes",
     "VariationalFit",
+    "approximate_posterior",
     "bartlett_sphericity",
     "bifactor",
+    "calibrate",
     "choose_dimension",
     "compare",
     "datasets",
@@ -160,6 +173,7 @@ __all__ = [
     "kmo",
     "latent",
     "load",
+    "log_evidence",
     "number_of_factors",
     "numpyro_guide",
     "numpyro_model",

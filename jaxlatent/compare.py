@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxlatent.diagnostics.difference_tests import difference
+from jaxlatent.diagnostics.loo_table import loo_table
 from jaxlatent.fit import Fit
 from jaxlatent.inference.fitted import Fitted
 from jaxlatent.irt_fit import ItemResponseFit
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 def compare(*fits: Any, names: tuple[str, ...] | None = None) -> pd.DataFrame:
     """Models from the freest to the most restricted: df, AIC, BIC, chi-square, and each tested against the one before.
 
+    Fits by NUTS: a LOO table instead, the best first (``diagnostics.loo_table``).
     Columns df, chisq, chisq_diff, df_diff, pvalue, aic, bic, rmsea_diff, cfi, rmsea, srmr. The difference test takes
     for granted that models are nested; with robust engines it is scaled (Satorra and Bentler 2001; Satorra 2000).
     Raises ValueError for fewer than two fits, or fits to different data.
@@ -29,6 +31,8 @@ def compare(*fits: Any, names: tuple[str, ...] | None = None) -> pd.DataFrame:
 
     if len(fits) < 2:
         raise ValueError(f"Expected at least two fits to compare; got {len(fits)}.")
+    if any(hasattr(fit, "draws") for fit in fits):
+        return _compare_posteriors(fits, _names_of(names, len(fits)))
     if all(isinstance(fit, ItemResponseFit) for fit in fits):
         return _by_likelihood([(f._fitted, f._fitted.n_total) for f in fits], _names_of(names, len(fits)))
     if all(isinstance(fit, TwoLevelFit) for fit in fits):
@@ -50,6 +54,23 @@ def _names_of(names: tuple[str, ...] | str | None, n: int) -> tuple[str, ...]:
     if len(names) != n:
         raise ValueError(f"Expected {n} names; got {len(names)}.")
     return tuple(names)
+
+
+def _compare_posteriors(fits: Sequence[Any], names: tuple[str, ...]) -> pd.DataFrame:
+    """LOO and WAIC of fits by draws."""
+    from jaxlatent.posterior_fit import PosteriorFit
+
+    for name, fit in zip(names, fits, strict=True):
+        if not isinstance(fit, PosteriorFit):
+            raise ValueError(f"Expected all fits to be by NUTS, as one of them is; {name!r} is {fit!r}.")
+    first = fits[0]._fitted
+    for name, fit in zip(names[1:], fits[1:], strict=True):
+        other = fit._fitted
+        if set(other.table.observed) != set(first.table.observed) or other.n_total != first.n_total:
+            raise ValueError(
+                f"{name!r} was fitted to other data than {names[0]!r}: their predictive densities cannot be compared."
+            )
+    return loo_table({name: (fit._fitted, fit.draws) for name, fit in zip(names, fits, strict=True)})
 
 
 def _by_likelihood(fits: Sequence[tuple[Any, int]], names: tuple[str, ...]) -> pd.DataFrame:

@@ -17,7 +17,8 @@ from jaxlatent.inference.amortized_settings import AmortizedVI
 from jaxlatent.inference.clustered_items import fit_clustered
 from jaxlatent.inference.item_model import is_normal
 from jaxlatent.inference.item_preparation import Prepared, prepare, start_under_priors
-from jaxlatent.inference.marginal_fit import fit_items
+from jaxlatent.inference.marginal_fit import ItemFitted, fit_items
+from jaxlatent.inference.nuts_settings import NUTS
 from jaxlatent.inference.settings import MarginalML, check_key
 from jaxlatent.inference.written_priors import given_priors, prior_texts
 from jaxlatent.irt_fit import ItemResponseFit
@@ -138,9 +139,10 @@ class IRT:
         """Estimate the model by maximum marginal likelihood; missing answers are missing at random.
 
         data: a pandas or polars frame, a mapping of columns, an array (all columns are items), or Responses. engine:
-        MarginalML(...) by default. group, weights: columns. missing: None or "fiml" (all observed answers are used), or
-        "listwise". key: random key of rules that draw points. progress: True shows every step. cluster: a column; one
-        factor then has a part of clusters, too, and the result is a ClusteredItemFit.
+        MarginalML(...) by default; NUTS(...) for posterior draws, which gives a PosteriorFit. group, weights: columns.
+        missing: None or "fiml" (all observed answers are used), or "listwise". key: random key of rules that draw
+        points and of posterior draws. progress: True shows every step. cluster: a column; one factor then has a part
+        of clusters, too, and the result is a ClusteredItemFit.
 
         Raises ValueError in one sentence where data and model don't go together; warns (ModelWarning) about solutions
         that should not be trusted as they are.
@@ -149,9 +151,9 @@ class IRT:
         engine = self._engine(engine)
         if cluster is not None:
             return self._fit_clusters(data, engine, cluster, group, weights, missing, checkpoint, started)
-        if checkpoint is not None and isinstance(engine, MarginalML):
-            raise ValueError("MarginalML takes no checkpoint: leave it out, or use AmortizedVI().")
-        if isinstance(engine, MarginalML):
+        if checkpoint is not None and not isinstance(engine, AmortizedVI):
+            raise ValueError(f"{engine.name} takes no checkpoint: leave it out, or use AmortizedVI().")
+        if not isinstance(engine, AmortizedVI):
             _check_held(data, engine.name)
         if missing not in (None, "fiml", "listwise"):
             raise ValueError(f"Expected missing to be None, 'fiml' or 'listwise'; got {missing!r}.")
@@ -161,6 +163,8 @@ class IRT:
             "priors": p.priors, "notes": p.notes, "key": int(key), "progress": progress, "anchors": p.anchors,
             "start": start_under_priors(p),
         }  # fmt: skip
+        if isinstance(engine, NUTS):
+            return self._fit_posterior(p, engine, options)
         if isinstance(engine, MarginalML):
             histogram = self.latent if isinstance(self.latent, Histogram) else None
             fitted = fit_items(
@@ -218,16 +222,30 @@ class IRT:
             warnings.warn(sentence, ModelWarning, stacklevel=3)
         return fit
 
-    def _engine(self, engine: Any) -> MarginalML | AmortizedVI:
+    def _fit_posterior(self, p: Prepared, engine: NUTS, options: dict[str, Any]) -> Any:
+        from jaxlatent.posterior_fit import fit_item_posterior
+
+        if p.anchors and self.rotation not in (None, "none"):
+            raise ValueError("NUTS gives unrotated draws in this version: leave rotation out.")
+
+        def maximum() -> ItemFitted:
+            return fit_items(p.table, p.measurement, p.coding, p.data, p.responses, MarginalML(), **options)
+
+        return fit_item_posterior(self, maximum, engine, options["key"], options["progress"])
+
+    def _engine(self, engine: Any) -> MarginalML | AmortizedVI | NUTS:
         """The engine asked for; None is MarginalML where latent variables are normal."""
         if engine is None:
             quadrature = is_normal(self.latent) or isinstance(self.latent, Histogram)
             engine = MarginalML() if quadrature else AmortizedVI()
-        if not isinstance(engine, MarginalML | AmortizedVI):
+        if not isinstance(engine, MarginalML | AmortizedVI | NUTS):
             raise ValueError(
-                f"Expected MarginalML(...) or AmortizedVI(...) as the engine of an item response model; got {engine!r}."
+                "Expected MarginalML(...), AmortizedVI(...) or NUTS(...) as the engine of an item response model; got"
+                f" {engine!r}."
             )
         histogram = isinstance(self.latent, Histogram)
+        if isinstance(engine, NUTS) and not is_normal(self.latent):
+            raise ValueError(f"NUTS takes normal latent variables; got latent={self.latent!r}: leave latent out.")
         if isinstance(engine, MarginalML) and not histogram:
             _check_normal(self.latent)
         if isinstance(engine, AmortizedVI) and histogram:
@@ -315,6 +333,8 @@ def fit_irt_batch(model: IRT, stacked: Any, engine: Any = None) -> Any:
     if isinstance(model.latent, Histogram):
         raise ValueError("fit_batch takes no empirical histogram: leave latent out.")
     engine = model._engine(engine)
+    if isinstance(engine, NUTS):
+        raise ValueError("fit_batch takes MarginalML(...) or AmortizedVI(...): fit data sets one by one by NUTS.")
     if isinstance(engine, MarginalML) and engine.starts > 1:
         raise ValueError("fit_batch starts once for every data set: expected MarginalML(starts=1).")
     if model.covariates:

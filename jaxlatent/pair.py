@@ -15,12 +15,11 @@ from jaxlatent.guides.amortized import Amortized
 from jaxlatent.guides.default import default_guide
 from jaxlatent.guides.function import guide_of
 from jaxlatent.guides.numpyro_guide import guide_function
+from jaxlatent.inference.bayes import check_covered
 from jaxlatent.inference.proper import check_proper
 from jaxlatent.models.blocks import parameter_blocks
 from jaxlatent.models.default_priors import bijection_under, block_prior
 from jaxlatent.models.numpyro_model import Sites, parameter_sites, person_sites
-from jaxlatent.spec.item_table import ItemTable
-from jaxlatent.spec.restrictions_matrix import split
 
 if TYPE_CHECKING:
     from jaxlatent.bound import BoundModel
@@ -97,16 +96,33 @@ def numpyro_pair(
 
 
 def sample_parameters(bound: BoundModel) -> dict[str, Any]:
-    """Inside a NumPyro model of one's own: sample every ``<name>_free``; the matrices [group, ...] by name.
+    """Inside a NumPyro model of one's own: sample every ``<name>_free``; the matrices by name.
 
-    Change or replace matrices as you like and pass them to ``observe``.
+    Where there are groups, matrices are [group, ...]; with one group they have no group axis, like the deterministic
+    sites. Change or replace matrices as you like and pass them to ``observe``.
     """
-    return parameter_sites(_sites(bound, "sample"), bound.arrays.y.dtype)
+    with jax.ensure_compile_time_eval():  # samplers trace the model; priors are host work
+        sites = _sites(bound, "sample")
+    params = parameter_sites(sites, bound.arrays.y.dtype)
+    layout = bound.model.layout
+    if layout.n_groups > 1:
+        return params
+    return {name: value[0] if name in layout.fixed else value for name, value in params.items()}
 
 
 def observe(bound: BoundModel, params: dict[str, Any], arrays: Arrays) -> None:
-    """Inside a NumPyro model of one's own: the sites ``latent`` and ``responses`` at these matrices [group, ...]."""
-    person_sites(bound.model, params, arrays, origin=_origin(bound))
+    """Inside a NumPyro model of one's own: the sites ``latent`` and ``responses`` at these matrices.
+
+    Matrices are those of ``sample_parameters``; a group axis of length one may be there or not.
+    """
+    fixed = bound.model.layout.fixed
+    whole = {
+        name: value[None] if name in fixed and np.ndim(value) < np.ndim(fixed[name]) else value
+        for name, value in params.items()
+    }
+    with jax.ensure_compile_time_eval():
+        origin = _origin(bound)
+    person_sites(bound.model, whole, arrays, origin=origin)
 
 
 def _sites(bound: BoundModel, parameters: Parameters) -> Sites:
@@ -132,19 +148,8 @@ def _origin(bound: BoundModel) -> np.ndarray:
 
 def check_constraints(bound: BoundModel) -> None:
     """Refuse constraints between parameters, which no bijection covers."""
-    table = bound.table
-    if table is None:  # a deep model
-        return
-    if isinstance(table, ItemTable):
-        found = table.linear.rank
-    else:
-        linear, nonlinear, inequalities = split(table)
-        found = linear.rank + len(nonlinear) + len(inequalities)
-    if found:
-        raise ValueError(
-            f"The model has {found} constraint(s) between parameters, which no bijection covers: give equal parameters"
-            " one label instead, or use an engine such as ML or MarginalML."
-        )
+    if bound.table is not None:  # else a deep model
+        check_covered(bound.table)
 
 
 def _check_batch_size(batch_size: int | None) -> None:

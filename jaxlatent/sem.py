@@ -15,6 +15,7 @@ from jaxlatent.data.responses import Responses, group_codes
 from jaxlatent.fit import Fit
 from jaxlatent.inference.exploratory_blocks import DEFAULT, blocks_in, fit_blocks, prepared
 from jaxlatent.inference.fitting import fit_table
+from jaxlatent.inference.nuts_settings import NUTS
 from jaxlatent.inference.requirements import check_size
 from jaxlatent.inference.settings import ML, LeastSquares, estimator
 from jaxlatent.inference.two_level_fit import fit_two_level
@@ -157,9 +158,11 @@ class SEM:
         """Estimate the model; a TwoLevelFit where the syntax has level: blocks (cluster= is needed then).
 
         data: a pandas or polars frame, a mapping of columns, an array with the model's variables in order, or Moments.
-        engine: ML() (default), LeastSquares(...), or a name that estimator() knows. group, weights, cluster: columns.
+        engine: ML() (default), LeastSquares(...), a name that estimator() knows, or NUTS(...): posterior draws in a
+        PosteriorFit. group, weights, cluster: columns.
         missing: None ("fiml" where cells are missing), "fiml", "listwise", "two_stage" or "robust_two_stage".
-        key: random key of the bootstrap. progress: None shows a bar in terminals for what takes over two seconds.
+        key: random key of the bootstrap and of draws. progress: None shows a bar in terminals for what takes over two
+        seconds.
 
         Raises ValueError in one sentence where data and model don't go together; warns (ModelWarning) about solutions
         that should not be trusted as they are.
@@ -169,6 +172,8 @@ class SEM:
             raise ValueError("Checkpoints are for engines that run for minutes; ML and LeastSquares take none.")
         engine = _engine(engine)
         _check_fit_options(group=group, weights=weights, cluster=cluster, key=key, progress=progress)
+        if isinstance(engine, NUTS):
+            return self._fit_posterior(data, engine, group, missing, weights, cluster, int(key), progress)
         table, source = self._prepare(data, engine, group, missing, weights, cluster)
         if has_levels(table):
             return self._fit_levels(table, source, engine, missing, cluster, data, started)
@@ -199,6 +204,20 @@ class SEM:
         for sentence in fit.warnings:
             warnings.warn(sentence, ModelWarning, stacklevel=3)
         return fit
+
+    def _fit_posterior(
+        self, data: Any, engine: NUTS, group: str | None, missing: str | None, weights: str | None,
+        cluster: str | None, key: int, progress: bool | None,
+    ) -> Any:  # fmt: skip
+        from jaxlatent.posterior_fit import fit_posterior
+
+        for name, value in (("weights", weights), ("cluster", cluster)):
+            if value is not None:
+                raise ValueError(f"NUTS takes no {name}: a posterior is that of persons drawn independently; use ML().")
+        table, source = self._prepare(data, engine, group, missing, None, None)
+        _refuse_blocks(table, "NUTS")
+        _refuse_levels(table, "NUTS")
+        return fit_posterior(self, table, source, engine, missing, key, progress)
 
     def bind(self, data: Any, *, group: str | None = None, missing: str | None = None) -> BoundModel:
         """The model with its data: .model (LatentVariableModel), .responses and .arrays, for inference elsewhere."""
@@ -290,13 +309,15 @@ def _refuse_levels(table: ParameterTable, what: str) -> None:
         raise ValueError(f"{what} takes no two-level models in this version: use SEM(...).fit(data, cluster=...).")
 
 
-def _engine(engine: Any) -> ML | LeastSquares:
+def _engine(engine: Any) -> Any:
     if engine is None:
         return ML()
     if isinstance(engine, str):
         return estimator(engine)
-    if not isinstance(engine, ML | LeastSquares):
-        raise ValueError(f"Expected engine to be ML(...), LeastSquares(...) or a name such as 'MLR'; got {engine!r}.")
+    if not isinstance(engine, ML | LeastSquares | NUTS):
+        raise ValueError(
+            f"Expected engine to be ML(...), LeastSquares(...), NUTS(...) or a name such as 'MLR'; got {engine!r}."
+        )
     return engine
 
 
@@ -310,6 +331,8 @@ def fit_sem_batch(model: SEM, stacked: Any, engine: Any = None) -> Any:
     if model.priors or any(row.prior for row in table.rows):
         raise ValueError("fit_batch takes no priors in this version: leave them out.")
     check_size(table)
+    if isinstance(engine, NUTS):
+        raise ValueError("fit_batch takes ML(...) or LeastSquares(...): fit data sets one by one by NUTS.")
     return fit_stack(table, _stack(table, stacked), engine and _engine(engine))
 
 

@@ -87,6 +87,15 @@ def person_scores(
     return lax.map(one, inputs_of(form, problem, modes))
 
 
+def log_marginals(form: Form, problem: Problem, free: jax.Array, modes: jax.Array, steps: Any = 3) -> jax.Array:
+    """log p(y_i) [chunk, person]."""
+    here = setting(form, problem, free, modes.dtype)
+    return lax.map(
+        lambda each: posterior_of(form, problem, here, each, steps).posterior.log_marginal,
+        inputs_of(form, problem, modes),
+    )
+
+
 class PersonMoments(NamedTuple):
     """log p(y_i) [chunk, person], posterior mean [chunk, person, D], covariance [chunk, person, D, D], and modes."""
 
