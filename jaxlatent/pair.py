@@ -97,12 +97,16 @@ def sample_parameters(bound: BoundModel) -> dict[str, Any]:
 
     Change or replace matrices as you like and pass them to ``observe``.
     """
-    return parameter_sites(_sites(bound, "sample"), bound.arrays.y.dtype)
+    with jax.ensure_compile_time_eval():  # priors and their origins are constants, also while samplers trace the model
+        sites = _sites(bound, "sample")
+    return parameter_sites(sites, bound.arrays.y.dtype)
 
 
 def observe(bound: BoundModel, params: dict[str, Any], arrays: Arrays) -> None:
     """Inside a NumPyro model of one's own: the sites ``latent`` and ``responses`` at these matrices [group, ...]."""
-    person_sites(bound.model, params, arrays, origin=_origin(bound))
+    with jax.ensure_compile_time_eval():
+        origin = _origin(bound)
+    person_sites(bound.model, params, arrays, origin=origin)
 
 
 def _sites(bound: BoundModel, parameters: Parameters) -> Sites:
