@@ -4,6 +4,7 @@
   each stands what it printed, and the pictures it wrote.
 - ``<!-- example: examples/01_sem.py -->`` becomes that script, followed by what it printed.
 - ``<!-- notebook: notebooks/em_to_vae.ipynb -->`` becomes the cells and outputs of that executed copy.
+- ``<!-- picture: notebooks/em_to_vae.ipynb: a label -->`` becomes the picture of that label in it.
 - ``<!-- api -->`` becomes an entry for each name in ``jaxlatent.__all__``.
 - Formulas in TeX become MathML, which browsers show by themselves: no script, nothing from elsewhere.
 
@@ -31,6 +32,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 EXAMPLE = re.compile(r"^<!-- example: (\S+) -->$", re.MULTILINE)
 NOTEBOOK = re.compile(r"^<!-- notebook: (\S+) -->$", re.MULTILINE)
+PICTURE = re.compile(r"^<!-- picture: (\S+): (.+) -->$", re.MULTILINE)
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
 LONGEST, FIRST, LAST = 400, 150, 60  # lines of an output: the middle of longer ones is left out
 SEPARATOR = "\x1e\n"
@@ -158,13 +160,23 @@ def _shown_output(output: dict) -> list[str]:
     return [f"```text\n{''.join(data['text/plain'])}\n```"]
 
 
+def notebook_picture(path: str, label: str) -> str:
+    """The picture with this label in an executed notebook; raises ValueError where there is none."""
+    cells = json.loads((ROOT / path).read_text(encoding="utf-8"))["cells"]
+    for output in (each for cell in cells for each in cell.get("outputs", ())):
+        if "image/png" in output.get("data", {}) and "".join(output["data"]["text/plain"]) == label:
+            return _shown_output(output)[0]
+    raise ValueError(f"{path} has no picture with the label {label!r}.")
+
+
 def formula(tex: str, *, block: bool) -> str:
     """MathML of a formula; TeX as it is where latex2mathml, of the extra docs, is not installed."""
     try:
         from latex2mathml.converter import convert
     except ImportError:
         return f"<code>{html.escape(tex)}</code>"
-    return convert(tex, display="block" if block else "inline")
+    made = convert(tex, display="block" if block else "inline")
+    return re.sub(r"<mi>(log|exp|det)</mi>(?!<mo[^>]*>&#x00028;)", r'<mo rspace="0.17em">\1</mo>', made)
 
 
 def api() -> str:
@@ -190,6 +202,7 @@ def on_page_markdown(markdown: str, page, **_) -> str:
         markdown = run_page(markdown)
     markdown = EXAMPLE.sub(lambda match: run_example(match[1]), markdown)
     markdown = NOTEBOOK.sub(lambda match: show_notebook(match[1]), markdown)
+    markdown = PICTURE.sub(lambda match: notebook_picture(match[1], match[2]), markdown)
     return markdown.replace("<!-- api -->", api()) if "<!-- api -->" in markdown else markdown
 
 

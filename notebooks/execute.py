@@ -7,7 +7,7 @@
 A notebook is a script in the percent format: ``# %% [markdown]`` begins a cell of text, ``# %%`` one of code. Its copy
 is the .ipynb beside it: the same cells, what they printed, the value of their last line, open figures as PNG.
 --svg also writes figures that have a label as SVG. --quick leaves out cells that begin ``# %% tags=["long"]`` and sets
-JAXLATENT_QUICK=1, by which the others do less.
+JAXLATENT_QUICK=1, by which the others do less. --text takes over changed text and runs nothing.
 """
 
 from __future__ import annotations
@@ -122,12 +122,33 @@ def execute(script: Path, svg: Path | None = None, *, quick: bool = False) -> di
     return {"cells": cells, "metadata": METADATA, "nbformat": 4, "nbformat_minor": 5}
 
 
+def with_new_text(script: Path) -> dict:
+    """The executed copy with the script's text; raises ValueError where the code is another."""
+    notebook = json.loads(script.with_suffix(".ipynb").read_text(encoding="utf-8"))
+    cells, code = cells_of(script.read_text(encoding="utf-8")), [c for c in notebook["cells"] if c["cell_type"] == "code"]
+    if ["".join(c["source"]) for c in cells if c["cell_type"] == "code"] != ["".join(c["source"]) for c in code]:
+        raise ValueError(f"The code of {script.name} is not that of its copy: run it again, without --text.")
+    ran = iter(code)
+    return notebook | {"metadata": METADATA, "cells": [next(ran) | {"id": c["id"], "metadata": c["metadata"]} if c["cell_type"] == "code" else c for c in cells]}
+
+
+def write(notebook: dict, script: Path) -> None:
+    """The copy beside a script."""
+    text = json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
+    script.with_suffix(".ipynb").write_text(text, encoding="utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("notebook", type=Path, nargs="*", help="scripts; all of them where none is named")
     parser.add_argument("--svg", type=Path, help="folder for labelled figures")
     parser.add_argument("--quick", action="store_true", help="run them small and write nothing")
+    parser.add_argument("--text", action="store_true", help="take over text, keep outputs")
     given = parser.parse_args()
+    if given.text:
+        for script in given.notebook or scripts():
+            write(with_new_text(script), script)
+        return
     if given.quick:
         os.environ["JAXLATENT_QUICK"] = "1"
     import jax
@@ -141,8 +162,7 @@ def main() -> None:
         notebook = execute(script, given.svg, quick=given.quick)
         jax.config.update("jax_enable_x64", double)
         if not given.quick:
-            text = json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
-            script.with_suffix(".ipynb").write_text(text, encoding="utf-8")
+            write(notebook, script)
         print(f"{script.name}: {time.process_time() - began:.0f} s of CPU", flush=True)
 
 

@@ -15,8 +15,6 @@
 # Both are shown here in a model in which everything is known in closed form: one normal factor, four normal items.
 
 # %%
-import os
-
 import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
@@ -28,8 +26,6 @@ from jax.scipy.stats import multivariate_normal
 
 import jaxlatent as jl
 
-QUICK = os.environ.get("JAXLATENT_QUICK") == "1"  # fewer draws, to see that the notebook runs
-FEWER = 100 if QUICK else 1
 jax.config.update("jax_enable_x64", True)  # small gaps between large numbers
 
 rng = np.random.default_rng(0)
@@ -73,7 +69,7 @@ values |= {"move": jnp.array(0.3), "widen": jnp.array(0.2)}
 #
 # $$\int \frac{p(x \mid y)^2}{q(x \mid y)}\, dx = \frac{s^2/v}{\sqrt{2 s^2/v - 1}} \exp\frac{\delta^2}{2 s^2 - v}.$$
 
-# %%
+# %% tags=["long"]
 def losses(particles, estimator, n_keys):
     elbo = jl.ImportanceWeightedELBO(particles, estimator)
     one = lambda key: elbo.loss(key, values, pair.model, pair.guide, bound.arrays)
@@ -87,14 +83,13 @@ v, delta = float(variance), float(values["move"])
 relative = s2 / v / np.sqrt(2 * s2 / v - 1) * np.exp(delta**2 / (2 * s2 - v)) - 1  # Var(w) / p(y)^2, the same for all
 
 rows = []
-for particles, n_keys in ((1, 20_000), (5, 20_000), (25, 10_000), (100, 4000), (1000, 2000))[: 2 if QUICK else 5]:
-    n_keys //= FEWER
+for particles, n_keys in ((1, 20_000), (5, 20_000), (25, 10_000), (100, 4000), (1000, 2000)):
     found = -losses(particles, "iwae", n_keys)
     rows.append((particles, found.mean(), found.std() / n_keys**0.5, target - found.mean(), 40 * relative / (2 * particles)))
 table = pd.DataFrame(rows, columns=["particles", "bound", "error", "gap", "first order"]).set_index("particles")
 print(table.round(5))
 
-# %%
+# %% tags=["long"]
 from matplotlib.ticker import NullLocator
 
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#6b7785"
@@ -134,7 +129,7 @@ None
 # The signal-to-noise ratio is the mean of a gradient over its standard deviation. Both estimators have the same mean; that of
 # `"dreg"`, the more precise one, is taken as the signal of both.
 
-# %%
+# %% tags=["long"]
 def gradients(particles, estimator, n_keys):
     elbo = jl.ImportanceWeightedELBO(particles, estimator)
     slope = jax.grad(lambda move, key: -elbo.loss(key, values | {"move": move}, pair.model, pair.guide, bound.arrays))
@@ -144,7 +139,7 @@ def gradients(particles, estimator, n_keys):
 
 rows = {}
 for r in grid:
-    n_keys = (4000 if r <= 100 else 1000) // FEWER
+    n_keys = 4000 if r <= 100 else 1000
     iwae, dreg = (gradients(r, e, n_keys) for e in ("iwae", "dreg"))
     signal = abs(dreg.mean())
     rows[r] = {
@@ -156,7 +151,7 @@ for r in grid:
 frame = pd.DataFrame(rows).T.rename_axis("particles")
 print(frame.round(3))
 
-# %%
+# %% tags=["long"]
 def named(ax, text, y, colour):
     ax.annotate(text, (grid[-1], y), xytext=(9, 0), textcoords="offset points", color=colour, va="center")
 
@@ -174,9 +169,9 @@ by_particles(right, grid, yscale="log", ylabel="signal / noise", title="Their ra
 right.axhline(1, color=GREY, lw=1, ls="--", zorder=0)
 None
 
-# %%
+# %% tags=["long"]
 for e in ("iwae", "dreg"):
-    ratio = frame[f"ratio, {e}"].loc[1 if QUICK else 25 :]
+    ratio = frame[f"ratio, {e}"].loc[25:]
     power = np.polyfit(np.log(ratio.index.to_numpy(float)), np.log(ratio.to_numpy()), 1)[0]
     print(f"{e}: from R = 25 on, the signal-to-noise ratio goes with R to the power {power:.2f}")
 

@@ -82,7 +82,7 @@ scores = fit.scores(return_se=True)
 people = neuroticism.assign(sum=neuroticism.sum(axis=1, min_count=5), **scores)
 people.loc[people["sum"] == 15].head(3).round(2)
 
-# %%
+# %% tags=["long"]
 print(fit.reliability().round(3))
 missing = neuroticism.isna().sum(axis=1)
 print("mean standard error by number of missing answers:", scores.iloc[:, 1].groupby(missing.to_numpy()).mean().round(3).to_dict())
@@ -93,12 +93,12 @@ print("mean standard error by number of missing answers:", scores.iloc[:, 1].gro
 # Three questions, at three levels. Do the margins of pairs of items fit (M2 and its RMSEA)? Does each item (S-X²)? And are answers independent
 # given $x$, as the product in the integral says (local dependence)?
 
-# %%
+# %% tags=["long"]
 measures = fit.fit_measures()
 print(measures[["logl", "npar", "bic", "c2", "c2_df", "c2_rmsea", "srmsr"]].round(3))
 print(fit.item_fit().round(3))
 
-# %%
+# %% tags=["long"]
 dependence = fit.local_dependence("q3")
 dependence.round(2)
 
@@ -120,17 +120,16 @@ pd.concat({"one factor": fit.loadings, "with a factor of anger": pair.loadings},
 # Is a difference in the answers a difference in the trait, or do items work differently? Two groups, in steps: everything free, then equal slopes
 # (which frees the variance of the second group), then equal intercepts, too (which frees its mean).
 
-# %%
+# %% tags=["long"]
 both = bfi.dropna(subset=["gender"])[["N1", "N2", "N3", "N4", "N5", "gender"]]
 steps = {"configural": (), "metric": ("loadings",), "scalar": ("loadings", "intercepts")}
-steps = {"scalar": steps["scalar"]} if QUICK else steps
 groups = {name: jl.IRT("graded", group_equal=equal).fit(both, group="gender") for name, equal in steps.items()}
 print(both["gender"].value_counts().to_dict())
 
 # %% tags=["long"]
 jl.compare(*groups.values(), names=tuple(groups)).round(3)
 
-# %%
+# %% tags=["long"]
 scalar = groups["scalar"]
 print(scalar.factor_means.round(3))
 print(scalar.factor_cov.round(3))
@@ -155,7 +154,7 @@ tests.sort_values("pvalue").head(5).round(4)
 big5 = "\n".join(f"{f} =~ " + " + ".join(f"{f}{j}" for j in range(1, 6)) for f in "ACENO")
 five = jl.IRT("graded", factors=big5).fit(bfi.iloc[:, :25], jl.MarginalML(se="none"))
 print(five.engine)
-print(five.log_likelihood_estimate)
+print("log-likelihood:", round(five.log_likelihood, 1))
 five.factor_cov.round(2)
 
 # %% tags=["long"]

@@ -151,7 +151,9 @@ axis.legend(frameon=False, fontsize=9)
 None
 
 # %% [markdown]
-# Slopes that stand far off with large errors are drawn towards the others, precise ones stay. That is what a hierarchy is for.
+# Slopes that stand far off with large errors are drawn towards the others, precise ones stay. That is what a hierarchy is for. The
+# third slope and the spread have the fewest effective draws: where the spread is small, all slopes have to move together. With
+# results like these for a paper, one would draw some thousands.
 #
 # What else goes: other likelihoods by an item type of your own ([item response](../docs/item_response.md#your-own-item-type)), any
 # table of [sites](../docs/amortized.md#numpyro-pairs), mini-batches (`numpyro_pair(..., batch_size=)`), and NUTS on the *marginal* likelihood,
