@@ -12,8 +12,6 @@
 # The data are Holzinger and Swineford's nine mental tests of 301 pupils, the model three correlated factors.
 
 # %%
-import os
-
 import arviz_plots as azp
 import arviz_stats as azs
 import matplotlib.pyplot as plt
@@ -23,11 +21,10 @@ import pandas as pd
 
 import jaxlatent as jl
 
-QUICK = os.environ.get("JAXLATENT_QUICK") == "1"  # few draws, no long cells, to see that the notebook runs
 BLUE, GREY = "#0072b2", "#6b7785"
 plt.rcParams.update({"axes.spines.top": False, "axes.spines.right": False, "font.size": 10})
 pd.set_option("display.width", 120, "display.max_columns", 20)
-engine = jl.NUTS(num_warmup=50, num_samples=50, num_chains=2) if QUICK else jl.NUTS()
+engine = jl.NUTS(num_warmup=500, num_samples=1000, num_chains=4)
 
 data = jl.datasets.load("holzinger_swineford")
 syntax = "visual =~ x1 + x2 + x3\n textual =~ x4 + x5 + x6\n speed =~ x7 + x8 + x9"
@@ -45,7 +42,7 @@ model.parameter_table(data)[["lhs", "op", "rhs", "free", "start", "prior"]].iloc
 # %% [markdown]
 # ## Draws
 
-# %%
+# %% tags=["long"]
 fit = model.fit(data, engine)
 print(fit.summary())
 
@@ -53,13 +50,13 @@ print(fit.summary())
 # Before anything is read off, the chains are asked whether they agree. R-hat compares the spread between chains with the spread inside, and
 # should be at most 1.01; the effective sample size says how many independent draws these are worth, 400 or more for an interval.
 
-# %%
+# %% tags=["long"]
 table = fit.parameters.query("free > 0")
 print("largest R-hat:", table["rhat"].max().round(3), " smallest effective sample size:", table["ess_bulk"].min().round())
 print(*fit.notes, sep="\n")
 
 # %% tags=["long"]
-np.ravel(fit.plot.trace(["visual =~ x2", "x2 ~~ x2"]))[0].figure
+np.ravel(fit.plot.trace(["visual=~x2", "x2~~x2"]))[0].figure
 
 # %% [markdown]
 # ## The posterior
@@ -69,13 +66,13 @@ np.ravel(fit.plot.trace(["visual =~ x2", "x2 ~~ x2"]))[0].figure
 # %% tags=["long"]
 tree = fit.to_datatree(key=1)
 print(list(tree.children))
-plots = azp.plot_forest(tree, var_names=["loadings"], combined=True)
+plots = azp.plot_forest(tree, var_names=["=~"], filter_vars="like", combined=True)
 
 # %% [markdown]
 # With 301 pupils and priors this mild, posterior means are close to maximum likelihood's estimates and posterior
 # standard deviations to its standard errors:
 
-# %%
+# %% tags=["long"]
 ml = jl.SEM(syntax).fit(data)
 rows = ml.parameters["free"] > 0
 beside = ml.parameters.loc[rows, ["lhs", "op", "rhs", "est", "se"]].assign(
@@ -91,7 +88,7 @@ beside.head(9).round(3)
 #
 # $$\omega = \frac{(\sum_j \lambda_j)^2 \psi}{(\sum_j \lambda_j)^2 \psi + \sum_j \theta_j} \; ?$$
 
-# %%
+# %% tags=["long"]
 place = {"".join(row[:3]): row[3] - 1 for row in table[["lhs", "op", "rhs", "free"]].to_numpy()}
 draws = np.asarray(fit.draws.free).reshape(-1, len(place))
 total = (1 + draws[:, place["visual=~x2"]] + draws[:, place["visual=~x3"]]) ** 2 * draws[:, place["visual~~visual"]]
@@ -108,7 +105,7 @@ print("P(ω > 0.6 | y) =", (omega > 0.6).mean().round(2))
 # Data sets are replicated from the posterior and compared with the observed one, by discrepancies that factor analysts know. A posterior
 # predictive p-value near 0 or 1 says that the model does not make data like these.
 
-# %%
+# %% tags=["long"]
 print(fit.predictive_checks(key=2).round(3))
 print(fit.fit_measures().round(3))
 
@@ -128,7 +125,7 @@ azs.compare({"three factors": fit.to_datatree(key=1), "and x9 on visual": wider.
 # A pupil's factor scores are averaged over the draws, so that their errors count the uncertainty of the parameters as well as that of
 # her answers.
 
-# %%
+# %% tags=["long"]
 fit.scores(return_se=True).head(3).round(2)
 
 # %% [markdown]

@@ -17,14 +17,16 @@ ROOT = Path(__file__).resolve().parents[1]
 EXECUTE = ROOT / "notebooks" / "execute.py"
 
 
-def _execute_module():
-    spec = importlib.util.spec_from_file_location("execute_notebooks", EXECUTE)
+def _module(name, path):
+    spec = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
 
 
-execute = _execute_module()
+execute = _module("execute_notebooks", EXECUTE)
+hooks = _module("docs_hooks_of_notebooks", ROOT / "docs" / "hooks.py")
 SCRIPTS = execute.scripts()
 
 
@@ -88,6 +90,37 @@ def test_text_is_taken_over_and_other_code_refused(tmp_path):
     script.write_text("# %%\nprint(2)\n")
     with pytest.raises(ValueError, match=r"The code of n\.py is not that of its copy"):
         execute.with_new_text(script)
+
+
+def test_the_site_shows_cells_and_outputs(tmp_path, monkeypatch):
+    script = tmp_path / "n.py"
+    script.write_text(
+        "# %% [markdown]\n# See [here](../docs/engines.md).\n\n# %%\nimport matplotlib.pyplot as plt\nimport pandas as pd\n"
+        'print("said")\nplt.figure(num="a line").gca().plot([1, 2])\npd.DataFrame({"a": [1]})\n'
+    )
+    execute.write(execute.execute(script), script)
+    monkeypatch.setattr(hooks, "ROOT", tmp_path)
+    shown = hooks.on_page_markdown("<!-- notebook: n.ipynb -->", type("Page", (), {"meta": {}}))
+    assert shown.startswith("See [here](../engines.md).\n\n```python\nimport matplotlib")
+    assert "```text\nsaid\n```" in shown and "<td>1</td>" in shown and "<style" not in shown and "\n\n\n" not in shown
+    assert shown.index("said") < shown.index('<img alt="a line" src="data:image/png;base64,')
+    assert 'alt="a line"' in hooks.notebook_picture("n.ipynb", "a line")
+    with pytest.raises(ValueError, match="no picture with the label 'another'"):
+        hooks.notebook_picture("n.ipynb", "another")
+
+
+def test_formulas_become_mathml(monkeypatch):
+    page = r'<p><span class="arithmatex">\(x &lt; \log p\)</span></p><div class="arithmatex">\[y\]</div>'
+    monkeypatch.setitem(sys.modules, "latex2mathml", None)  # not installed: TeX stays, readable
+    monkeypatch.setitem(sys.modules, "latex2mathml.converter", None)
+    assert hooks.on_page_content(page) == r"<p><code>x &lt; \log p</code></p><code>y</code>"
+    fake = type(sys)("latex2mathml.converter")
+    fake.convert = lambda tex, display: f"<math display={display}><mi>log</mi><mi>{tex}</mi></math>"
+    monkeypatch.setitem(sys.modules, "latex2mathml", type(sys)("latex2mathml"))
+    monkeypatch.setitem(sys.modules, "latex2mathml.converter", fake)
+    made = hooks.on_page_content(page)
+    assert '<math display=inline><mo rspace="0.17em">log</mo><mi>x < \\log p</mi></math>' in made
+    assert "<math display=block>" in made and "arithmatex" not in made
 
 
 def test_the_bound_rises_and_the_signal_falls_with_iwae_only():
