@@ -293,8 +293,8 @@ record("IWAE with a flow", "log-likelihood, sampled", flow, flow.log_likelihood)
 # %% [markdown]
 # ## All in one table
 #
-# Mean log-likelihoods, in nats an image. Seconds are those of the machine that made this copy, compiling included. Sampled
-# log-likelihoods are bounds as well, by 1000 draws an image.
+# Mean log-likelihoods, in nats an image. Seconds are those of the machine that made this copy, compiling included; it had two busy
+# cores, so that only their order is worth reading. Sampled log-likelihoods are bounds as well, by 1000 draws an image.
 
 # %%
 pd.DataFrame(table).set_index("method").round(3)

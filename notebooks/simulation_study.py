@@ -3,7 +3,7 @@
 #
 # Is this estimator biased at $n = 50$? Do 95 % intervals hold the truth 95 % of the time, also when data are not normal? Questions
 # like these are answered by simulation: draw many data sets from a known model, fit each, count. `jl.fit_batch` fits all data sets of
-# one size in one compiled call, so that a study is a matter of seconds.
+# one size in one compiled call, so that a study of thousands of fits takes a minute or two.
 #
 # Of $B$ estimates $\hat\theta_b$ with standard errors $s_b$, of a parameter whose true value is $\theta$:
 #
