@@ -103,12 +103,12 @@ one_slope = jl.IRT("1pl").bind(law)
 
 
 def pooled(arrays):
-    params = jl.sample_parameters(one_slope)  # the common slope is in every row of params["loadings"] [group, item, factor]
+    params = jl.sample_parameters(one_slope)  # the common slope is in every row of params["loadings"] [item, factor]
     spread = numpyro.sample("spread", dist.HalfNormal(0.5))
     with numpyro.plate("item", 5):
         away = numpyro.sample("away", dist.Normal(0, 1))
-    slopes = params["loadings"] * jnp.exp(spread * away)[None, :, None]
-    numpyro.deterministic("slopes", slopes[0, :, 0])
+    slopes = params["loadings"] * jnp.exp(spread * away)[:, None]
+    numpyro.deterministic("slopes", slopes[:, 0])
     jl.observe(one_slope, params | {"loadings": slopes}, arrays)
 
 
