@@ -66,7 +66,7 @@ fit.irt_parameters().round(2)
 
 # %% [markdown]
 # Information adds over items. Its inverse square root is the standard error of a score, so the second picture says for whom
-# this scale is precise: for people around and above the average, less for the very calm.
+# this scale is precise: for the broad middle and the upset, and hardly for the very calm.
 
 # %%
 np.ravel(fit.plot.information())[0].figure
@@ -103,9 +103,10 @@ dependence = fit.local_dependence("q3")
 dependence.round(2)
 
 # %% [markdown]
-# One pair stands out: people who get angry easily get irritated easily, beyond what neuroticism explains. These two statements ask nearly the same.
-# A second, specific factor for the pair takes that up, and the integral stays cheap, because specific factors are
-# integrated one at a time:
+# C2's RMSEA says no, and the residual correlations say where: among N3, N4 and N5 they are positive, between these and N1 or N2 negative.
+# Getting angry and getting irritated is nearly one statement. The pair has pulled the factor over to itself, and what the other
+# three share is left over. A second, specific factor for the pair takes its surplus up, and the integral stays cheap, because specific
+# factors are integrated one at a time:
 
 # %% tags=["long"]
 pair = jl.IRT("graded", factors="N =~ N1 + N2 + N3 + N4 + N5\n anger =~ a*N1 + a*N2\n N ~~ 0*anger").fit(neuroticism)
@@ -113,7 +114,8 @@ print(jl.compare(pair, fit, names=("with a factor of anger", "one factor")).roun
 pd.concat({"one factor": fit.loadings, "with a factor of anger": pair.loadings}, axis=1).round(2)
 
 # %% [markdown]
-# The slopes of N1 and N2 on neuroticism were inflated: part of what they measured was each other.
+# One parameter more, and a different picture of the scale: part of what N1 and N2 measured was each other, and mood swings (N3) are as
+# sharp a sign of neuroticism as anger is.
 #
 # ## Men and women
 #
@@ -135,8 +137,9 @@ print(scalar.factor_means.round(3))
 print(scalar.factor_cov.round(3))
 
 # %% [markdown]
-# With thousands of people, tiny differences are significant. What they amount to is better seen in the curves' intercepts: score tests name the equalities that cost
-# the most.
+# Slopes are equal. Intercepts are not, by the likelihood-ratio test; but with thousands of people tiny differences are significant, and BIC
+# prefers the scalar model. In it the second group, the women, is higher by the mean above, in standard deviations of the first. Score
+# tests name the equalities that cost the most:
 
 # %% tags=["long"]
 tests = scalar.score_tests()
@@ -145,7 +148,7 @@ tests.sort_values("pvalue").head(5).round(4)
 # %% [markdown]
 # ## Five factors at once
 #
-# All 25 items, five correlated factors. The integral now has five dimensions. A grid of 15 nodes in each would have 759,375 points; instead each person
+# All 25 items, five correlated factors, 1000 people. The integral now has five dimensions. A grid of 15 nodes in each would have 759,375 points; instead each person
 # gets 128 points around the mode of her own posterior, weighted by importance,
 #
 # $$p(y_i) \approx \frac1R \sum_r \frac{p(y_i \mid x_{ir})\, p(x_{ir})}{q_i(x_{ir})}, \qquad x_{ir} \sim q_i .$$
@@ -167,8 +170,9 @@ figure.colorbar(image, label="slope")
 None
 
 # %% [markdown]
-# Negative slopes are reversed items; nothing was reversed by hand. Neuroticism goes with the least agreeableness, extraversion with the most, and
-# every person has five scores from one posterior, so that each factor's score borrows from the others:
+# Negative slopes are reversed items; nothing was reversed by hand. Agreeable people are extraverted ones, to a degree that simple sums would
+# understate. Every person has five scores from one posterior, so that each score borrows from the other factors; for neuroticism, which
+# goes with none of them, that changes next to nothing:
 
 # %% tags=["long"]
 together = five.scores()
