@@ -172,7 +172,7 @@ None
 # %% [markdown]
 # Negative slopes are reversed items; nothing was reversed by hand. Agreeable people are extraverted ones, to a degree that simple sums would
 # understate. Every person has five scores from one posterior, so that each score borrows from the other factors; for neuroticism, which
-# goes with none of them, that changes next to nothing:
+# goes with the others only weakly, that changes next to nothing:
 
 # %% tags=["long"]
 together = five.scores()
