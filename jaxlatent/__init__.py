@@ -31,13 +31,17 @@ if TYPE_CHECKING:
     from jaxlatent.inference.estimate import Estimate
     from jaxlatent.inference.exploratory_settings import EM
     from jaxlatent.inference.importance_weighted_elbo import ImportanceWeightedELBO
+    from jaxlatent.inference.nuts_settings import NUTS
     from jaxlatent.inference.settings import ML, LeastSquares, MarginalML, estimator
     from jaxlatent.inference.variational_settings import VariationalBayes
     from jaxlatent.integration.adaptive import AdaptiveGaussHermite, ImportanceSampling, Laplace, QuasiMonteCarlo
     from jaxlatent.integration.gauss_hermite import GaussHermite
     from jaxlatent.irt import IRT
     from jaxlatent.irt_fit import ItemResponseFit
+    from jaxlatent.models.prior_distributions import horseshoe, spike_and_slab
     from jaxlatent.pair import Pair, numpyro_guide, numpyro_model, numpyro_pair, observe, sample_parameters
+    from jaxlatent.posterior_fit import PosteriorFit
+    from jaxlatent.prior_predictive import PriorPredictive, prior_predictive
     from jaxlatent.sem import SEM, ModelWarning
     from jaxlatent.simulate import simulate
     from jaxlatent.spec.tokens import ModelSyntaxError
@@ -57,6 +61,10 @@ _WHERE = {
     "load": "storage",
     "simulate": "simulate",
     "Pair": "pair",
+    "PriorPredictive": "prior_predictive",
+    "prior_predictive": "prior_predictive",
+    "horseshoe": "models.prior_distributions",
+    "spike_and_slab": "models.prior_distributions",
     "numpyro_guide": "pair",
     "numpyro_model": "pair",
     "numpyro_pair": "pair",
@@ -88,6 +96,8 @@ _WHERE = {
     "Laplace": "integration.adaptive",
     "QuasiMonteCarlo": "integration.adaptive",
     "ML": "inference.settings",
+    "NUTS": "inference.nuts_settings",
+    "PosteriorFit": "posterior_fit",
     "AmortizedVI": "inference.amortized_settings",
     "LeastSquares": "inference.settings",
     "estimator": "inference.settings",
@@ -106,6 +116,7 @@ __all__ = [
     "EM",
     "IRT",
     "ML",
+    "NUTS",
     "SEM",
     "VAE",
     "AdaptiveGaussHermite",
@@ -130,6 +141,8 @@ __all__ = [
     "ModelWarning",
     "Moments",
     "Pair",
+    "PosteriorFit",
+    "PriorPredictive",
     "QuasiMonteCarlo",
     "Responses",
     "VariationalBayes",
@@ -143,6 +156,7 @@ __all__ = [
     "estimator",
     "fit_batch",
     "guides",
+    "horseshoe",
     "kmo",
     "latent",
     "load",
@@ -152,8 +166,10 @@ __all__ = [
     "numpyro_pair",
     "observe",
     "parallel_analysis",
+    "prior_predictive",
     "sample_parameters",
     "simulate",
+    "spike_and_slab",
 ]
 
 

@@ -15,6 +15,7 @@ from jaxlatent.inference.item_model import item_model
 from jaxlatent.inference.marginal_fit import starting_values as starting_item_values
 from jaxlatent.inference.priors import Priors
 from jaxlatent.inference.saturated import saturated_moments
+from jaxlatent.inference.written_priors import table_priors
 from jaxlatent.models.latent_variable_model import LatentVariableModel
 from jaxlatent.spec.item_table import item_layout
 from jaxlatent.spec.layout import places, trimmed
@@ -50,7 +51,8 @@ def bind(spec: Any, table: ParameterTable, source: Responses | Moments) -> Bound
         # without a mean structure the likelihood of rows is that of centred variables
         source = replace(source, y=source.y - moments.mean[source.group])
     arrays = Arrays.of(source.y, group=source.group, weight=source.weight)
-    return BoundModel(spec, table, LatentVariableModel.normal(layout), source, arrays)
+    priors = table_priors(table, layout, spec.priors)
+    return BoundModel(spec, table, LatentVariableModel.normal(layout), source, arrays, priors)
 
 
 def bind_items(spec: Any, prepared: Any) -> BoundModel:

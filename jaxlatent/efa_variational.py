@@ -14,6 +14,7 @@ from scipy.special import ndtri
 
 from jaxlatent.data.moments import Moments
 from jaxlatent.data.responses import Responses
+from jaxlatent.diagnostics.datatree import PREDICTIVE
 from jaxlatent.efa_summarise import check_layout
 from jaxlatent.inference.estimate import MESSAGES
 from jaxlatent.inference.exploratory_fit import check_count
@@ -28,6 +29,7 @@ from jaxlatent.sem import ModelWarning
 
 if TYPE_CHECKING:
     import pandas as pd
+    from xarray import DataTree
 
 
 def fit_variational(
@@ -320,6 +322,15 @@ class VariationalFit:
         """Scores of data: a frame for a frame, an array for an array."""
         found = self.scores(data)
         return found.to_numpy() if isinstance(data, np.ndarray) else found
+
+    def to_datatree(self, *, draws: int = 1000, predictive: int = PREDICTIVE, key: int = 0) -> DataTree:
+        """An ArviZ DataTree of draws from the variational posterior, at the rotation of its mean."""
+        from jaxlatent.diagnostics.variational_datatree import variational_datatree
+
+        return variational_datatree(
+            self._posterior, tuple(self._names[1]), self._back, np.asarray(self._rotation.factor_cov), self._data,
+            draws=draws, predictive=predictive, key=key,
+        )  # fmt: skip
 
     # ---- what people see --------------------------------------------------------------------------------------------
 

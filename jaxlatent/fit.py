@@ -12,21 +12,24 @@ import numpy as np
 from jaxlatent.data.responses import Responses
 from jaxlatent.diagnostics.checks import warnings_of
 from jaxlatent.diagnostics.constraint_tests import score_tests, wald_test
+from jaxlatent.diagnostics.datatree import PREDICTIVE, datatree
 from jaxlatent.diagnostics.fit_measures import Diagnosis, fit_measures
 from jaxlatent.diagnostics.modification import modification_indices
 from jaxlatent.diagnostics.reliability import reliability
+from jaxlatent.diagnostics.resampling import Bootstrap
 from jaxlatent.inference.batch import bootstrap_draws
 from jaxlatent.inference.estimate import MESSAGES
 from jaxlatent.inference.fitted import Fitted
 from jaxlatent.inference.information import Inference, person_log_likelihoods
 from jaxlatent.results import tables
-from jaxlatent.results.resampling import Bootstrap
+from jaxlatent.results.draws import sampling_draws
 from jaxlatent.results.residuals import residuals
 from jaxlatent.results.scores import scores
 from jaxlatent.results.simulation import simulate
 
 if TYPE_CHECKING:
     import pandas as pd
+    from xarray import DataTree
 
     from jaxlatent.plotting import Plots
     from jaxlatent.report.summary import Summary
@@ -250,6 +253,15 @@ class Fit:
         """n bootstrap fits in one compiled call: .draws, .n_failed, .parameters(ci="bca")."""
         draws, codes = self._resample(n, key, progress)
         return Bootstrap(self._fitted, draws[codes == 1], int((codes != 1).sum()))
+
+    def to_datatree(self, *, draws: int = 1000, predictive: int = PREDICTIVE, key: int = 0) -> DataTree:
+        """An ArviZ DataTree of draws from N(estimate, vcov), the sampling distribution of the estimates.
+
+        Groups: posterior (its attributes say that it is none), matrices, log_likelihood, posterior_predictive (data of
+        so many draws), observed_data. Needs ArviZ: pip install 'jaxlatent[bayes]'.
+        """
+        found = sampling_draws(self._fitted, self._vcov, draws, key)
+        return datatree(self._fitted, found, predictive=predictive, key=key)
 
     # ---- what people see --------------------------------------------------------------------------------------
 

@@ -14,8 +14,10 @@ from jaxlatent.data.scanned import ScannedResponses
 from jaxlatent.inference.amortized_settings import AmortizedVI
 from jaxlatent.inference.item_model import is_normal
 from jaxlatent.inference.item_preparation import Prepared, prepare, start_under_priors
-from jaxlatent.inference.marginal_fit import fit_items
+from jaxlatent.inference.marginal_fit import ItemFitted, fit_items
+from jaxlatent.inference.nuts_settings import NUTS
 from jaxlatent.inference.settings import MarginalML, check_key
+from jaxlatent.inference.written_priors import given_priors, prior_texts
 from jaxlatent.irt_fit import ItemResponseFit
 from jaxlatent.latent.histogram import Histogram
 from jaxlatent.latent.latent import Latent
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from jaxlatent.bound import BoundModel
+    from jaxlatent.prior_predictive import PriorPredictive
 
 HISTOGRAM = "empirical_histogram"
 
@@ -45,9 +48,10 @@ class IRT:
     factors; a DataFrame names both). covariates: columns that predict the factors. group_equal: "loadings",
     "intercepts", "guessing", "upper", "residuals", "means", "lv_variances", "lv_covariances", "regressions"; what it
     identifies is freed in all groups but the first. fixed: values of item parameters, such as {"guessing": 0.1}.
-    constraints: a pair (A, b) with vec(loadings) = A t + b. priors: distributions of item parameters by name, such as
-    {"loadings": numpyro.distributions.LogNormal(0, 0.5), "logit_guessing": Normal(-1.5, 1)}; the fit is then the
-    posterior mode. latent: the distribution of the factors, jl.latent.Normal() by default, Flow(...) or Mixture(k), by
+    constraints: a pair (A, b) with vec(loadings) = A t + b. priors: distributions of parameters by class, by label or
+    by parameter, such as {"loadings": numpyro.distributions.LogNormal(0, 0.5), "logit_guessing": "normal(-1.5, 1)",
+    "F1 =~ a": "normal(1, 0.2)"}; the fit is then the posterior mode.
+    latent: the distribution of the factors, jl.latent.Normal() by default, Flow(...) or Mixture(k), by
     AmortizedVI, whose means and covariances are the model's whatever its shape; or "empirical_histogram"
     (jl.latent.Histogram(n, limit)), by MarginalML, for one factor of any shape. rotation: of an exploratory solution
     ("oblimin", "varimax", ...).
@@ -86,12 +90,11 @@ class IRT:
         if twice:
             raise ValueError(f"The covariate {twice[0]!r} is given twice.")
         self.group_equal = check_item_ties(group_equal)
-        for name, value in (("fixed", fixed), ("priors", priors)):
-            if value is not None and not isinstance(value, Mapping):
-                raise ValueError(f"Expected {name} as a mapping from names of parameters; got {value!r}.")
+        if fixed is not None and not isinstance(fixed, Mapping):
+            raise ValueError(f"Expected fixed as a mapping from names of parameters; got {fixed!r}.")
         self.fixed = dict(fixed or {})
         self.constraints = constraints
-        self.priors = dict(priors or {})
+        self.priors = given_priors(priors)
         self.rotation = rotation
         self.latent = latent
         self.syntax = factors_of(factors, (), self.covariates) if isinstance(factors, str) else None
@@ -104,7 +107,10 @@ class IRT:
     def parameter_table(self, data: Any, *, group: str | None = None) -> pd.DataFrame:
         """What is free, fixed or equal, with starting values: the items' categories come from the data."""
         prepared = self._prepare(data, group, None)
-        return prepared.table.to_frame()
+        texts = [*prior_texts(prepared.priors, prepared.table.n_free), ""]
+        frame = prepared.table.to_frame()
+        frame["prior"] = np.array([texts[free - 1] or None for free in frame["free"]], dtype=object)
+        return frame
 
     def fit(
         self,
@@ -122,8 +128,9 @@ class IRT:
         """Estimate the model by maximum marginal likelihood; missing answers are missing at random.
 
         data: a pandas or polars frame, a mapping of columns, an array (all columns are items), or Responses. engine:
-        MarginalML(...) by default. group, weights: columns. missing: None or "fiml" (all observed answers are used), or
-        "listwise". key: random key of rules that draw points. progress: True shows every step.
+        MarginalML(...) by default; NUTS(...) for posterior draws, which gives a PosteriorFit. group, weights: columns.
+        missing: None or "fiml" (all observed answers are used), or "listwise". key: random key of rules that draw points
+        and of posterior draws. progress: True shows every step.
 
         Raises ValueError in one sentence where data and model don't go together; warns (ModelWarning) about solutions
         that should not be trusted as they are.
@@ -132,9 +139,9 @@ class IRT:
         engine = self._engine(engine)
         if cluster is not None:
             raise ValueError(f"The option cluster is not in this version for {engine.name}: leave it out.")
-        if checkpoint is not None and isinstance(engine, MarginalML):
-            raise ValueError("MarginalML takes no checkpoint: leave it out, or use AmortizedVI().")
-        if isinstance(engine, MarginalML):
+        if checkpoint is not None and not isinstance(engine, AmortizedVI):
+            raise ValueError(f"{engine.name} takes no checkpoint: leave it out, or use AmortizedVI().")
+        if not isinstance(engine, AmortizedVI):
             _check_held(data, engine.name)
         if missing not in (None, "fiml", "listwise"):
             raise ValueError(f"Expected missing to be None, 'fiml' or 'listwise'; got {missing!r}.")
@@ -144,6 +151,8 @@ class IRT:
             "priors": p.priors, "notes": p.notes, "key": int(key), "progress": progress, "anchors": p.anchors,
             "start": start_under_priors(p),
         }  # fmt: skip
+        if isinstance(engine, NUTS):
+            return self._fit_posterior(p, engine, options)
         if isinstance(engine, MarginalML):
             histogram = self.latent if isinstance(self.latent, Histogram) else None
             fitted = fit_items(
@@ -166,16 +175,30 @@ class IRT:
             warnings.warn(sentence, ModelWarning, stacklevel=2)
         return fit
 
-    def _engine(self, engine: Any) -> MarginalML | AmortizedVI:
+    def _fit_posterior(self, p: Prepared, engine: NUTS, options: dict[str, Any]) -> Any:
+        from jaxlatent.posterior_fit import fit_item_posterior
+
+        if p.anchors and self.rotation not in (None, "none"):
+            raise ValueError("NUTS gives unrotated draws in this version: leave rotation out.")
+
+        def maximum() -> ItemFitted:
+            return fit_items(p.table, p.measurement, p.coding, p.data, p.responses, MarginalML(), **options)
+
+        return fit_item_posterior(self, maximum, engine, options["key"], options["progress"])
+
+    def _engine(self, engine: Any) -> MarginalML | AmortizedVI | NUTS:
         """The engine asked for; None is MarginalML where latent variables are normal."""
         if engine is None:
             quadrature = is_normal(self.latent) or isinstance(self.latent, Histogram)
             engine = MarginalML() if quadrature else AmortizedVI()
-        if not isinstance(engine, MarginalML | AmortizedVI):
+        if not isinstance(engine, MarginalML | AmortizedVI | NUTS):
             raise ValueError(
-                f"Expected MarginalML(...) or AmortizedVI(...) as the engine of an item response model; got {engine!r}."
+                "Expected MarginalML(...), AmortizedVI(...) or NUTS(...) as the engine of an item response model; got"
+                f" {engine!r}."
             )
         histogram = isinstance(self.latent, Histogram)
+        if isinstance(engine, NUTS) and not is_normal(self.latent):
+            raise ValueError(f"NUTS takes normal latent variables; got latent={self.latent!r}: leave latent out.")
         if isinstance(engine, MarginalML) and not histogram:
             _check_normal(self.latent)
         if isinstance(engine, AmortizedVI) and histogram:
@@ -193,6 +216,14 @@ class IRT:
             raise ValueError("An empirical histogram has no density to bind: leave latent out.")
         _check_held(data, "A bound model")
         return bind_items(self, self._prepare(data, group, None, listwise=missing == "listwise"))
+
+    def prior_predictive(
+        self, data: Any, n_draws: int = 200, key: int = 0, *, group: str | None = None, missing: str | None = None
+    ) -> PriorPredictive:
+        """Draws of parameters from their priors and of data under them, with .plot(): see jl.prior_predictive."""
+        from jaxlatent.prior_predictive import prior_predictive
+
+        return prior_predictive(self.bind(data, group=group, missing=missing), n_draws, key)
 
 
 def _check_held(data: Any, what: str) -> None:
@@ -234,6 +265,8 @@ def fit_irt_batch(model: IRT, stacked: Any, engine: Any = None) -> Any:
     if isinstance(model.latent, Histogram):
         raise ValueError("fit_batch takes no empirical histogram: leave latent out.")
     engine = model._engine(engine)
+    if isinstance(engine, NUTS):
+        raise ValueError("fit_batch takes MarginalML(...) or AmortizedVI(...): fit data sets one by one by NUTS.")
     if isinstance(engine, MarginalML) and engine.starts > 1:
         raise ValueError("fit_batch starts once for every data set: expected MarginalML(starts=1).")
     if model.covariates:

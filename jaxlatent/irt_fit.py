@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import numpy as np
 from jaxlatent.data.responses import Responses
 from jaxlatent.diagnostics import item_curves as curves
 from jaxlatent.diagnostics import item_tables as fit_tables
+from jaxlatent.diagnostics.datatree import PREDICTIVE, datatree
 from jaxlatent.diagnostics.item_measures import item_fit_measures, item_warnings
 from jaxlatent.diagnostics.item_nodes import ItemDiagnosis
 from jaxlatent.diagnostics.item_score_tests import item_modification_indices, item_score_tests
@@ -25,13 +27,15 @@ from jaxlatent.inference.settings import MarginalML
 from jaxlatent.integration.histogram import EmpiricalHistogram
 from jaxlatent.numerics.rotation import Rotation, rotate
 from jaxlatent.results import item_tables as tables
+from jaxlatent.results.draws import sampling_draws
+from jaxlatent.results.item_matrices import is_exploratory
 from jaxlatent.results.item_scores import METHODS, mode_scores, posterior_moments
 from jaxlatent.results.item_simulation import simulate_items
 from jaxlatent.results.plausible_values import plausible_values
-from jaxlatent.spec.item_start import exploratory_anchors
 
 if TYPE_CHECKING:
     import pandas as pd
+    from xarray import DataTree
 
     from jaxlatent.diagnostics.two_sample import TwoSampleTest
     from jaxlatent.item_plotting import ItemPlots
@@ -63,8 +67,6 @@ class ItemResponseFit:
     @property
     def engine(self) -> Any:
         """The engine with its options resolved."""
-        from dataclasses import replace
-
         f = self._fitted
         return replace(f.engine, integration=f.rule) if isinstance(f.engine, MarginalML) else f.engine
 
@@ -92,7 +94,7 @@ class ItemResponseFit:
     def notes(self) -> tuple[str, ...]:
         """What was done to the data on the way, and which rule of integration ran and why."""
         f = self._fitted
-        prior = ("Estimates are posterior modes, because there are priors.",) if f.priors.cells else ()
+        prior = ("Estimates are posterior modes, because there are priors.",) if f.priors.active else ()
         return (*f.notes, f"Integration by {f.rule}: {f.why}.", *prior, *self._diagnosis.notes)
 
     # ---- estimates --------------------------------------------------------------------------------------------
@@ -179,11 +181,10 @@ class ItemResponseFit:
         Standardised loadings are rotated, Lambda = A (T')^-1, Phi = T'T. Raises ValueError for a confirmatory model.
         """
         f = self._fitted
-        if f.table.n_groups > 1 or len(f.table.factors) < 2 or not _is_exploratory(f):
+        if f.table.n_groups > 1 or len(f.table.factors) < 2 or not is_exploratory(f):
             raise ValueError("Only exploratory models of one group with several factors can be rotated.")
         standard = tables.standardized_loadings(f.params["loadings"][0])
-        found = rotate(standard, method, **options)
-        return ItemResponseFit(self.spec, f, self.elapsed, rotation=found)
+        return ItemResponseFit(self.spec, f, self.elapsed, rotation=rotate(standard, method, **options))
 
     # ---- fit --------------------------------------------------------------------------------------------------
 
@@ -364,6 +365,12 @@ class ItemResponseFit:
         """n persons (per group) drawn from the fitted model, with the items' raw categories."""
         return simulate_items(self._fitted, n, key)
 
+    def to_datatree(self, *, draws: int = 1000, predictive: int = PREDICTIVE, key: int = 0) -> DataTree:
+        """An ArviZ DataTree of draws from N(estimate, vcov), as ``Fit.to_datatree`` of a structural equation model."""
+        f = self._fitted
+        found = sampling_draws(f, f.vcov, draws, key)
+        return datatree(f, found, rotation=self._rotation, predictive=predictive, key=key)
+
     def save(self, path: str | Path, *, include_data: bool = False) -> Path:
         """Write a .latent file (a zip of JSON and arrays, no pickle); the data only if asked for."""
         from jaxlatent.storage import save
@@ -395,10 +402,3 @@ class ItemResponseFit:
         from jaxlatent.item_summarise import write_report
 
         return write_report(self, Path(path))
-
-
-def _is_exploratory(fitted: ItemFitted) -> bool:
-    """Whether every item may load on every factor but for the triangle that identifies the solution."""
-    free = fitted.layout.index["loadings"][0] >= 0
-    cov = fitted.layout.index["factor_cov"][0]
-    return exploratory_anchors(free) is not None and bool((cov < 0).all())

@@ -14,11 +14,11 @@ from jaxlatent.data.arrays import Arrays
 from jaxlatent.guides.amortized import Amortized
 from jaxlatent.guides.function import guide_of
 from jaxlatent.guides.numpyro_guide import guide_function
+from jaxlatent.inference.bayes import check_covered
+from jaxlatent.inference.proper import check_proper
 from jaxlatent.models.blocks import parameter_blocks
 from jaxlatent.models.default_priors import bijection_under, block_prior
 from jaxlatent.models.numpyro_model import Sites, parameter_sites, person_sites
-from jaxlatent.spec.item_table import ItemTable
-from jaxlatent.spec.restrictions_matrix import split
 
 if TYPE_CHECKING:
     from jaxlatent.bound import BoundModel
@@ -93,28 +93,43 @@ def numpyro_pair(
 
 
 def sample_parameters(bound: BoundModel) -> dict[str, Any]:
-    """Inside a NumPyro model of one's own: sample every ``<name>_free``; the matrices [group, ...] by name.
+    """Inside a NumPyro model of one's own: sample every ``<name>_free``; the matrices by name.
 
-    Change or replace matrices as you like and pass them to ``observe``.
+    Where there are groups, matrices are [group, ...]; with one group they have no group axis, like the deterministic
+    sites. Change or replace matrices as you like and pass them to ``observe``.
     """
     with jax.ensure_compile_time_eval():  # priors and their origins are constants, also while samplers trace the model
         sites = _sites(bound, "sample")
-    return parameter_sites(sites, bound.arrays.y.dtype)
+    params = parameter_sites(sites, bound.arrays.y.dtype)
+    layout = bound.model.layout
+    if layout.n_groups > 1:
+        return params
+    return {name: value[0] if name in layout.fixed else value for name, value in params.items()}
 
 
 def observe(bound: BoundModel, params: dict[str, Any], arrays: Arrays) -> None:
-    """Inside a NumPyro model of one's own: the sites ``latent`` and ``responses`` at these matrices [group, ...]."""
+    """Inside a NumPyro model of one's own: the sites ``latent`` and ``responses`` at these matrices.
+
+    Matrices are those of ``sample_parameters``; a group axis of length one may be there or not.
+    """
+    fixed = bound.model.layout.fixed
+    whole = {
+        name: value[None] if name in fixed and np.ndim(value) < np.ndim(fixed[name]) else value
+        for name, value in params.items()
+    }
     with jax.ensure_compile_time_eval():
         origin = _origin(bound)
-    person_sites(bound.model, params, arrays, origin=origin)
+    person_sites(bound.model, whole, arrays, origin=origin)
 
 
 def _sites(bound: BoundModel, parameters: Parameters) -> Sites:
     if parameters not in ("param", "sample"):
         raise ValueError(f"Expected parameters to be 'param' or 'sample'; got {parameters!r}.")
-    _check_constraints(bound)
+    check_constraints(bound)
     model, written = bound.model, bound.priors.cells
     blocks = parameter_blocks(model)
+    if parameters == "sample" and written:
+        check_proper(bound)
     bijections = tuple(bijection_under(block, model.layout, written)[1] for block in blocks)
     if parameters == "sample":
         priors = tuple(block_prior(block, model, bound.arrays, written) for block in blocks)
@@ -128,20 +143,10 @@ def _origin(bound: BoundModel) -> np.ndarray:
     return np.asarray(guide.encoding(bound.arrays) @ guide.weights)
 
 
-def _check_constraints(bound: BoundModel) -> None:
-    table = bound.table
-    if table is None:  # a deep model
-        return
-    if isinstance(table, ItemTable):
-        found = table.linear.rank
-    else:
-        linear, nonlinear, inequalities = split(table)
-        found = linear.rank + len(nonlinear) + len(inequalities)
-    if found:
-        raise ValueError(
-            f"The model has {found} constraint(s) between parameters, which no bijection covers: give equal parameters"
-            " one label instead, or use an engine such as ML or MarginalML."
-        )
+def check_constraints(bound: BoundModel) -> None:
+    """Refuse constraints between parameters, which no bijection covers."""
+    if bound.table is not None:  # else a deep model
+        check_covered(bound.table)
 
 
 def _check_batch_size(batch_size: int | None) -> None:

@@ -15,9 +15,12 @@ from jaxlatent.data.responses import Responses, group_codes
 from jaxlatent.fit import Fit
 from jaxlatent.inference.exploratory_blocks import DEFAULT, blocks_in, fit_blocks, prepared
 from jaxlatent.inference.fitting import fit_table
+from jaxlatent.inference.nuts_settings import NUTS
 from jaxlatent.inference.requirements import check_size
 from jaxlatent.inference.settings import ML, LeastSquares, estimator
+from jaxlatent.inference.written_priors import CROSS, given_priors
 from jaxlatent.numerics.rotation_criteria import find_method
+from jaxlatent.spec.cross_loadings import with_cross_loadings
 from jaxlatent.spec.grouping import check_names
 from jaxlatent.spec.restrictions import check_consistent
 from jaxlatent.spec.syntax import parse
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from jaxlatent.bound import BoundModel
+    from jaxlatent.prior_predictive import PriorPredictive
 
 
 class ModelWarning(UserWarning):
@@ -44,7 +48,10 @@ class SEM:
     growth: latent growth defaults. auto=False: nothing is added to what is written. group_equal: "loadings",
     "intercepts", "means", "regressions", "residuals", "residual_covariances", "lv_variances", "lv_covariances";
     group_partial: rows exempt from it, such as "visual=~x2". rotation: of exploratory blocks, efa("b")*f1 + efa("b")*f2
-    =~ ..., by default "geomin"; factors come in the order of the variables that they load on.
+    =~ ..., by default "geomin"; factors come in the order of the variables that they load on. priors: a NumPyro
+    distribution or a text such as "normal(0, 1)" for each of several classes ("loadings", "residual_sd", "factor_cor",
+    ...), labels or parameters ("visual =~ x2"), or "flat"; in the syntax prior("normal(0.6, 0.2)")*x2. ML then gives
+    the posterior mode. "cross_loadings" frees all loadings that the syntax leaves out (docs/priors.md).
 
     Raises ModelSyntaxError (a ValueError) with line and column where the syntax is wrong, ValueError for contradictory
     options. Source: Bollen (1989), Structural Equations with Latent Variables; lavaan's syntax by Rosseel (2012).
@@ -70,7 +77,7 @@ class SEM:
         latent: Any = None,
         priors: Any = None,
     ) -> None:
-        for name, value in (("items", items), ("latent", latent), ("priors", priors)):
+        for name, value in (("items", items), ("latent", latent)):
             if value is not None:
                 raise ValueError(f"The option {name} is not in this version: leave it out.")
         _check_flags(std_lv=std_lv, orthogonal=orthogonal, effect_coding=effect_coding, fixed_x=fixed_x)
@@ -79,6 +86,7 @@ class SEM:
             find_method(rotation)
         self.syntax = syntax
         self.rotation = rotation
+        self.priors = given_priors(priors)
         self.options: dict[str, Any] = {
             "std_lv": std_lv,
             "orthogonal": orthogonal,
@@ -107,7 +115,11 @@ class SEM:
             sentence = unsupported(table)
             if sentence:
                 raise ValueError(sentence)
+            if CROSS in self.priors:
+                table = with_cross_loadings(table, "loadings" in self.options["group_equal"])
             check_consistent(table.constraints, table.free_labels, inequalities=True)
+            if blocks_in(table) and (self.priors or any(row.prior for row in table.rows)):
+                raise ValueError("Priors and efa blocks: expected one of the two in this version.")
             if blocks_in(table):
                 table = prepared(table, self.rotation or DEFAULT)
             elif self.rotation is not None:
@@ -122,9 +134,9 @@ class SEM:
         from jaxlatent.results.starting import table_frame
 
         if data is None:
-            return table_frame(self.table(), None)
+            return table_frame(self.table(), None, self.priors)
         table, source = self._prepare(data, None, group, None, None, None)
-        return table_frame(table, source)
+        return table_frame(table, source, self.priors)
 
     def fit(
         self,
@@ -142,9 +154,11 @@ class SEM:
         """Estimate the model.
 
         data: a pandas or polars frame, a mapping of columns, an array with the model's variables in order, or Moments.
-        engine: ML() (default), LeastSquares(...), or a name that estimator() knows. group, weights, cluster: columns.
+        engine: ML() (default), LeastSquares(...), a name that estimator() knows, or NUTS(...): posterior draws in a
+        PosteriorFit. group, weights, cluster: columns.
         missing: None ("fiml" where cells are missing), "fiml", "listwise", "two_stage" or "robust_two_stage".
-        key: random key of the bootstrap. progress: None shows a bar in terminals for what takes over two seconds.
+        key: random key of the bootstrap and of draws. progress: None shows a bar in terminals for what takes over two
+        seconds.
 
         Raises ValueError in one sentence where data and model don't go together; warns (ModelWarning) about solutions
         that should not be trusted as they are.
@@ -154,15 +168,30 @@ class SEM:
             raise ValueError("Checkpoints are for engines that run for minutes; ML and LeastSquares take none.")
         engine = _engine(engine)
         _check_fit_options(group=group, weights=weights, cluster=cluster, key=key, progress=progress)
+        if isinstance(engine, NUTS):
+            return self._fit_posterior(data, engine, group, missing, weights, cluster, int(key), progress)
         table, source = self._prepare(data, engine, group, missing, weights, cluster)
         if blocks_in(table):
             fitted = fit_blocks(table, source, engine, missing, self.rotation or DEFAULT, int(key))
         else:
-            fitted = fit_table(table, source, engine, missing)
+            fitted = fit_table(table, source, engine, missing, self.priors)
         fit = Fit(self, fitted, time.perf_counter() - started, key=key, progress=progress)
         for sentence in fit.warnings:
             warnings.warn(sentence, ModelWarning, stacklevel=2)
         return fit
+
+    def _fit_posterior(
+        self, data: Any, engine: NUTS, group: str | None, missing: str | None, weights: str | None,
+        cluster: str | None, key: int, progress: bool | None,
+    ) -> Any:  # fmt: skip
+        from jaxlatent.posterior_fit import fit_posterior
+
+        for name, value in (("weights", weights), ("cluster", cluster)):
+            if value is not None:
+                raise ValueError(f"NUTS takes no {name}: a posterior is that of persons drawn independently; use ML().")
+        table, source = self._prepare(data, engine, group, missing, None, None)
+        _refuse_blocks(table, "NUTS")
+        return fit_posterior(self, table, source, engine, missing, key, progress)
 
     def bind(self, data: Any, *, group: str | None = None, missing: str | None = None) -> BoundModel:
         """The model with its data: .model (LatentVariableModel), .responses and .arrays, for inference elsewhere."""
@@ -171,6 +200,14 @@ class SEM:
         table, source = self._prepare(data, None, group, missing, None, None)
         _refuse_blocks(table, "A bound model")
         return bind(self, table, source)
+
+    def prior_predictive(
+        self, data: Any, n_draws: int = 200, key: int = 0, *, group: str | None = None, missing: str | None = None
+    ) -> PriorPredictive:
+        """Draws of parameters from their priors and of data under them, with .plot(): see jl.prior_predictive."""
+        from jaxlatent.prior_predictive import prior_predictive
+
+        return prior_predictive(self.bind(data, group=group, missing=missing), n_draws, key)
 
     def _prepare(
         self, data: Any, engine: Any, group: str | None, missing: str | None, weights: str | None, cluster: str | None
@@ -240,13 +277,15 @@ def _refuse_blocks(table: ParameterTable, what: str) -> None:
         raise ValueError(f"{what} takes no efa blocks: use SEM(...).fit, or EFA for the unrotated model.")
 
 
-def _engine(engine: Any) -> ML | LeastSquares:
+def _engine(engine: Any) -> Any:
     if engine is None:
         return ML()
     if isinstance(engine, str):
         return estimator(engine)
-    if not isinstance(engine, ML | LeastSquares):
-        raise ValueError(f"Expected engine to be ML(...), LeastSquares(...) or a name such as 'MLR'; got {engine!r}.")
+    if not isinstance(engine, ML | LeastSquares | NUTS):
+        raise ValueError(
+            f"Expected engine to be ML(...), LeastSquares(...), NUTS(...) or a name such as 'MLR'; got {engine!r}."
+        )
     return engine
 
 
@@ -256,7 +295,11 @@ def fit_sem_batch(model: SEM, stacked: Any, engine: Any = None) -> Any:
 
     table = model.table()
     _refuse_blocks(table, "fit_batch")
+    if model.priors or any(row.prior for row in table.rows):
+        raise ValueError("fit_batch takes no priors in this version: leave them out.")
     check_size(table)
+    if isinstance(engine, NUTS):
+        raise ValueError("fit_batch takes ML(...) or LeastSquares(...): fit data sets one by one by NUTS.")
     return fit_stack(table, _stack(table, stacked), engine and _engine(engine))
 
 

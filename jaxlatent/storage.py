@@ -8,7 +8,7 @@ import math
 import os
 import zipfile
 import zlib
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +34,14 @@ from jaxlatent.inference.estimate import MESSAGES, Estimate
 from jaxlatent.inference.fitted import Fitted
 from jaxlatent.inference.fitting import moment_layout
 from jaxlatent.inference.settings import ML, LeastSquares
+from jaxlatent.inference.written_priors import table_priors
 from jaxlatent.irt_fit import ItemResponseFit
 from jaxlatent.item_storage import KIND as ITEM_KIND
 from jaxlatent.item_storage import MissingObject, item_arrays, item_fit_of, item_manifest
+from jaxlatent.models.prior_distributions import as_text
+from jaxlatent.posterior_fit import PosteriorFit
+from jaxlatent.posterior_storage import KIND as POSTERIOR_KIND
+from jaxlatent.posterior_storage import posterior_arrays, posterior_fit_of, posterior_manifest
 from jaxlatent.sem import SEM
 from jaxlatent.spec.layout import places
 from jaxlatent.vae_fit import DeepFit
@@ -44,7 +49,7 @@ from jaxlatent.vae_fit import DeepFit
 FORMAT = 1
 KIND = "jaxlatent fit"
 DEEP_KIND, AUTOENCODER_KIND = "jaxlatent deep fit", "jaxlatent autoencoder"
-KINDS = (KIND, ITEM_KIND, EXPLORATORY_KIND, VARIATIONAL_KIND, DEEP_KIND, AUTOENCODER_KIND)
+KINDS = (KIND, ITEM_KIND, EXPLORATORY_KIND, VARIATIONAL_KIND, DEEP_KIND, AUTOENCODER_KIND, POSTERIOR_KIND)
 
 
 def save(fit: Any, path: Path, *, include_data: bool = False) -> Path:
@@ -53,27 +58,7 @@ def save(fit: Any, path: Path, *, include_data: bool = False) -> Path:
         raise IsADirectoryError(21, "Expected a file to write the fit to, but this is a folder", str(path))
     if not path.parent.is_dir():
         raise FileNotFoundError(2, "No such folder to write the fit to", str(path.parent))
-    if isinstance(fit, ItemResponseFit):
-        if include_data and fit._fitted.responses is None:
-            raise ValueError("This fit holds no rows, so include_data=True has nothing to save: leave it out.")
-        arrays, manifest = item_arrays(fit, include_data), _head(ITEM_KIND) | item_manifest(fit)
-    elif isinstance(fit, DeepFit):
-        from jaxlatent import vae_storage as deep
-
-        arrays, manifest = deep.deep_arrays_of(fit, include_data), _head(DEEP_KIND) | deep.deep_manifest(fit)
-    elif isinstance(fit, AutoEncoderFit):
-        from jaxlatent import vae_storage as deep
-
-        arrays = deep.autoencoder_arrays(fit, include_data)
-        manifest = _head(AUTOENCODER_KIND) | deep.autoencoder_manifest(fit)
-    elif isinstance(fit, VariationalFit):
-        arrays = variational_arrays(fit, include_data)
-        manifest = _head(VARIATIONAL_KIND) | variational_manifest(fit)
-    elif isinstance(fit, ExploratoryFit):
-        arrays = exploratory_arrays(fit, include_data)
-        manifest = _head(EXPLORATORY_KIND) | exploratory_manifest(fit)
-    else:
-        arrays, manifest = _arrays(fit, include_data), _head(KIND) | _manifest(fit)
+    arrays, manifest = _content(fit, include_data)
     buffer = io.BytesIO()
     plain: dict[str, Any] = {name: _plain(a) for name, a in arrays.items()}
     np.savez_compressed(buffer, **plain)
@@ -86,6 +71,30 @@ def save(fit: Any, path: Path, *, include_data: bool = False) -> Path:
     finally:
         part.unlink(missing_ok=True)
     return path
+
+
+def _content(fit: Any, include_data: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Arrays and manifest of any fit."""
+    if isinstance(fit, ItemResponseFit):
+        if include_data and fit._fitted.responses is None:
+            raise ValueError("This fit holds no rows, so include_data=True has nothing to save: leave it out.")
+        return item_arrays(fit, include_data), _head(ITEM_KIND) | item_manifest(fit)
+    if isinstance(fit, PosteriorFit):
+        arrays, inner = _content(fit._inner, include_data)
+        return arrays | posterior_arrays(fit), _head(POSTERIOR_KIND) | posterior_manifest(fit, inner)
+    if isinstance(fit, DeepFit):
+        from jaxlatent import vae_storage as deep
+
+        return deep.deep_arrays_of(fit, include_data), _head(DEEP_KIND) | deep.deep_manifest(fit)
+    if isinstance(fit, AutoEncoderFit):
+        from jaxlatent import vae_storage as deep
+
+        return deep.autoencoder_arrays(fit, include_data), _head(AUTOENCODER_KIND) | deep.autoencoder_manifest(fit)
+    if isinstance(fit, VariationalFit):
+        return variational_arrays(fit, include_data), _head(VARIATIONAL_KIND) | variational_manifest(fit)
+    if isinstance(fit, ExploratoryFit):
+        return exploratory_arrays(fit, include_data), _head(EXPLORATORY_KIND) | exploratory_manifest(fit)
+    return _arrays(fit, include_data), _head(KIND) | _manifest(fit)
 
 
 def _arrays(fit: Fit, include_data: bool) -> dict[str, Any]:
@@ -134,6 +143,7 @@ def _manifest(fit: Fit) -> dict[str, Any]:
     return {
         "syntax": fit.spec.syntax,
         "options": fit.spec.options | {"mean_structure": fit.spec.mean_structure, "rotation": fit.spec.rotation},
+        "priors": {name: as_text(given) for name, given in fit.spec.priors.items()},
         "means": f.table.mean_structure,
         "groups": list(f.group_labels),
         "group": getattr(f.data, "group_name", None) or fit._stored.get("group"),
@@ -166,25 +176,32 @@ def load(path: str | Path, objects: dict[str, Any] | None = None) -> Any:
         raise ValueError(f"Expected a .latent file; {path} is a folder.")
     manifest, arrays = _read(path)
     try:
-        if manifest["kind"] == ITEM_KIND:
-            return item_fit_of(manifest, arrays, objects or {})
-        if manifest["kind"] in (DEEP_KIND, AUTOENCODER_KIND):
-            from jaxlatent import vae_storage as deep
-
-            if manifest["kind"] == DEEP_KIND:
-                return deep.deep_fit_of(manifest, arrays, objects or {})
-            return deep.autoencoder_of(manifest, arrays)
-        if manifest["kind"] == EXPLORATORY_KIND:
-            return exploratory_fit_of(manifest, arrays)
-        if manifest["kind"] == VARIATIONAL_KIND:
-            return variational_fit_of(manifest, arrays)
-        fit = _assemble(manifest, arrays)
-        _check_shapes(fit._fitted, arrays)
+        return _fit_of(manifest, arrays, objects or {})
     except MissingObject as missing:
         raise ValueError(f"{path}: {missing}.") from None
     except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
         what = f"{error} is missing" if isinstance(error, KeyError) else " ".join(str(error).split())
         raise ValueError(f"{path} is damaged or was changed after Fit.save wrote it ({what}).") from None
+
+
+def _fit_of(manifest: dict[str, Any], arrays: dict[str, np.ndarray], objects: dict[str, Any]) -> Any:
+    """Any fit of its manifest and arrays."""
+    if manifest["kind"] == POSTERIOR_KIND:
+        return posterior_fit_of(manifest, arrays, _fit_of(manifest["inner"], arrays, objects))
+    if manifest["kind"] == ITEM_KIND:
+        return item_fit_of(manifest, arrays, objects)
+    if manifest["kind"] in (DEEP_KIND, AUTOENCODER_KIND):
+        from jaxlatent import vae_storage as deep
+
+        if manifest["kind"] == DEEP_KIND:
+            return deep.deep_fit_of(manifest, arrays, objects)
+        return deep.autoencoder_of(manifest, arrays)
+    if manifest["kind"] == EXPLORATORY_KIND:
+        return exploratory_fit_of(manifest, arrays)
+    if manifest["kind"] == VARIATIONAL_KIND:
+        return variational_fit_of(manifest, arrays)
+    fit = _assemble(manifest, arrays)
+    _check_shapes(fit._fitted, arrays)
     return fit
 
 
@@ -233,6 +250,7 @@ def _assemble(manifest: dict[str, Any], arrays: dict[str, np.ndarray]) -> Fit:
         weight_matrix=tuple(weights) or None,
         notes=tuple(manifest["notes"]),
     )
+    fitted = replace(fitted, priors=table_priors(table, fitted.layout, spec.priors))
     return Fit(spec, fitted, manifest["elapsed"], stored=_stored(manifest, arrays))
 
 
@@ -259,7 +277,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 def _table(manifest: dict[str, Any]) -> tuple[Any, SEM]:
     options: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in manifest["options"].items()}
-    spec = SEM(manifest["syntax"], **options)
+    priors = {name: text or "flat" for name, text in manifest.get("priors", {}).items()}  # None: no text means it
+    spec = SEM(manifest["syntax"], **options, priors=priors)
     return spec.table(tuple(manifest["groups"]), manifest["means"]), spec
 
 

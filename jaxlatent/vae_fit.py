@@ -21,6 +21,7 @@ from jaxlatent.inference.importance import LogLikelihoodEstimate, PersonPosterio
 
 if TYPE_CHECKING:
     import pandas as pd
+    from xarray import DataTree
 
     from jaxlatent.report.summary import Summary
     from jaxlatent.vae_plotting import DeepPlots, Pictured
@@ -222,6 +223,16 @@ class DeepFit:
         share = np.linspace(0, 1, steps)[:, None]
         made = self.decode(ends[0] + share * (ends[1] - ends[0]))
         return made if isinstance(first, np.ndarray) else pd.DataFrame(made, columns=list(self._fitted.observed))
+
+    def to_datatree(self, *, draws: int = 100, predictive: int = 100, key: int = 0) -> DataTree:
+        """An ArviZ DataTree: persons' latent variables given their data, data made from them, log-likelihoods.
+
+        Weights of the networks are taken as known, so that these are no draws of parameters.
+        """
+        from jaxlatent.diagnostics.deep_datatree import deep_datatree
+
+        index = None if self._fitted.responses is None else self._fitted.responses.index
+        return deep_datatree(self._fitted, draws=draws, predictive=predictive, index=index, key=key)
 
     # ---- showing it -------------------------------------------------------------------------------------------
 

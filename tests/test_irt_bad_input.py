@@ -321,7 +321,7 @@ OPTIONS = {
     "priors: a list": (lambda: IRT("2pl", priors=["loadings"]), "priors as a mapping"),
     "priors: an unknown name": (lambda: IRT("2pl", priors={"slopes": dist.Normal(0, 1)}), "names in priors among"),
     "priors: another type's": (lambda: IRT("2pl", priors={"guessing": dist.Beta(1, 2)}), "names in priors among"),
-    "priors: text": (lambda: IRT("2pl", priors={"loadings": "normal"}), "NumPyro distribution"),
+    "priors: text": (lambda: IRT("2pl", priors={"loadings": "normal"}), r"normal\(mean, sd\) with 2 number"),
     "priors: no density": (
         lambda: IRT("2pl", priors={"intercepts": dist.LogNormal(0, 1)}),
         "prior of 'intercepts' has no density at the starting value -.* of 'a ~1 '",

@@ -70,6 +70,8 @@ SIGNATURES = {
     "SEM.bind": ({"data": REQUIRED_ARGUMENT}, {}),
     "ML": ({}, {"information": None, "se": None, "test": None, "likelihood": "normal", "penalty": None}),
     "LeastSquares": ({"weight": REQUIRED_ARGUMENT}, {"se": None, "test": None}),
+    "NUTS": ({}, {"num_warmup": 500, "num_samples": 1000, "num_chains": 4}),
+    "PosteriorFit.scores": ({"data": None, "method": None, "return_se": False}, {}),
     "Moments": ({"cov": REQUIRED_ARGUMENT, "n": REQUIRED_ARGUMENT}, {"mean": None, "names": REQUIRED_ARGUMENT}),
     "Fit.scores": ({"data": None, "method": None, "return_se": False}, {}),
     "Fit.log_likelihoods": ({"data": None}, {}),

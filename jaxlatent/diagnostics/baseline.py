@@ -13,6 +13,7 @@ from jaxlatent.inference.estimate import Estimate
 from jaxlatent.inference.fitted import Fitted
 from jaxlatent.inference.fitting import exogenous_moments
 from jaxlatent.inference.moment_model import MomentModel, normal_weight
+from jaxlatent.inference.priors import Priors
 from jaxlatent.inference.settings import LeastSquares
 from jaxlatent.spec.layout import Layout, layout_of, places
 from jaxlatent.spec.table import ParameterTable, Row
@@ -34,6 +35,7 @@ def baseline(fitted: Fitted) -> Fitted:
         log_likelihood=logl,
         restrictions=none,
         equalities=0,
+        priors=Priors(),
     )
 
 

@@ -10,6 +10,7 @@ from scipy.special import chdtrc
 from jaxlatent.diagnostics.modification import expected, gradient
 from jaxlatent.inference.information import Inference
 from jaxlatent.inference.moment_model import MomentModel
+from jaxlatent.inference.posterior_mode import refuse_mode
 from jaxlatent.results.values import STEP, estimates
 from jaxlatent.spec.expressions import evaluate, names, parse_expression
 from jaxlatent.spec.layout import SYMMETRIC, Layout
@@ -28,6 +29,7 @@ def score_tests(inference: Inference) -> pd.DataFrame:
     import pandas as pd
 
     fitted = inference.fitted
+    refuse_mode(fitted.priors, "Score tests are")
     model, restrictions, texts = _untied(inference)
     if not texts:
         return pd.DataFrame({"constraint": [], "stat": [], "df": [], "pvalue": []})

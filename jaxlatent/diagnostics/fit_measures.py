@@ -127,6 +127,8 @@ def _with_nnfi(measures: dict[str, float]) -> dict[str, float]:
 def _robust_pieces(d: Diagnosis) -> tuple[tuple[float, float, float], tuple[float, float, float]] | None:
     """(chi-square, df, correction per df) of the model and its baseline, on which robust indices rest."""
     f = d.fitted
+    if f.priors.active:
+        return None
     if f.missing == "fiml" and f.df > 0:
         mine, base = d.fiml
         return (mine.stat, mine.df, mine.factor), (base.stat, base.df, base.factor)

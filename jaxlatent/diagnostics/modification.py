@@ -14,6 +14,7 @@ import numpy as np
 from jaxlatent.inference.fitted import Fitted
 from jaxlatent.inference.information import SINGULAR, Inference
 from jaxlatent.inference.moment_model import MomentModel
+from jaxlatent.inference.posterior_mode import refuse_mode
 from jaxlatent.numerics.definite import smallest_eigenvalue
 from jaxlatent.results.values import matrices, scale_factors
 from jaxlatent.spec.layout import SYMMETRIC, Layout
@@ -133,6 +134,7 @@ def modification_indices(inference: Inference, *, minimum: float = 0.0, sort: bo
     import pandas as pd
 
     fitted = inference.fitted
+    refuse_mode(fitted.priors, "Modification indices are")
     rows = _one_per_cell(fitted, [r for r in candidates(fitted) if _placeable(fitted, r)])
     found = []
     if smallest_eigenvalue(fitted.tangent(inference.expected)) < SINGULAR:

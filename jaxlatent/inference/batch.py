@@ -23,6 +23,7 @@ from jaxlatent.inference.estimate import Estimate
 from jaxlatent.inference.fitted import Fitted
 from jaxlatent.inference.fitting import moment_layout, moment_problem, newton_problem, to_host
 from jaxlatent.inference.newton_engine import Newton, NewtonProblem, run
+from jaxlatent.inference.posterior_mode import refuse_mode
 from jaxlatent.inference.progress import track
 from jaxlatent.inference.settings import ML, LeastSquares
 from jaxlatent.models.casewise_objective import CasewiseProblem, fiml_first, fiml_second
@@ -154,6 +155,7 @@ def bootstrap_draws(fitted: Fitted, n: int, key: int, progress: bool | None = No
 
     Raises ValueError for fits without rows, or engines whose weight would have to be made anew from fourth moments.
     """
+    refuse_mode(fitted.priors, "The bootstrap of ML is")
     if fitted.data is None:
         raise ValueError("The bootstrap resamples rows: fit the data themselves, not their moments.")
     if any(row.efa for row in fitted.table.rows):

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-Kind = Literal["posterior", "sampling", "bootstrap", "approximate"]
+Kind = Literal["posterior", "sampling", "bootstrap", "approximate", "prior"]
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Draws:
 
     free [chain, draw, parameter]; stats: what the sampler says of each draw, [chain, draw] each, under the names that
     ArviZ knows (diverging, lp, acceptance_rate, step_size, n_steps, tree_depth, energy). kind: "posterior" (exact up to
-    simulation), "approximate" (a guide, Laplace), "sampling" (normal, around a maximum), "bootstrap".
+    simulation), "approximate" (a guide, Laplace), "sampling" (normal, around a maximum), "bootstrap", "prior".
     """
 
     free: np.ndarray

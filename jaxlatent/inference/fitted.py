@@ -13,6 +13,7 @@ from jaxlatent.data.moments import GroupMoments
 from jaxlatent.data.responses import Responses
 from jaxlatent.inference.estimate import Estimate
 from jaxlatent.inference.moment_model import MomentModel
+from jaxlatent.inference.priors import Priors
 from jaxlatent.spec.layout import Layout, Places
 from jaxlatent.spec.restrictions_matrix import null_space
 from jaxlatent.spec.table import ParameterTable
@@ -44,6 +45,7 @@ class Fitted:
     notes: tuple[str, ...] = ()
     made_cases: tuple[Buckets, ...] | None = None
     saturated_cache: dict = field(default_factory=dict)  # information of the saturated model, shared with the baseline
+    priors: Priors = field(default_factory=Priors)  # written ones: the estimate is then a posterior mode
 
     @property
     def rows(self) -> Responses:

@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import jax
 import numpy as np
 
-from jaxlatent.data.incomplete import Buckets, cases_of, zero_coverage
+from jaxlatent.data.incomplete import zero_coverage
 from jaxlatent.data.moments import GroupMoments, Moments, from_cov, sample_moments
 from jaxlatent.data.responses import Responses
-from jaxlatent.inference.casewise_model import CasewiseModel, casewise_first, casewise_second, two_stage
-from jaxlatent.inference.casewise_sums import quadratic_form, saturated_information_of
-from jaxlatent.inference.chord_engine import Chord, run_on_host
 from jaxlatent.inference.estimate import Estimate
 from jaxlatent.inference.fitted import Fitted
 from jaxlatent.inference.moment_model import MomentModel, normal_weight
-from jaxlatent.inference.newton_engine import MAX_STEPS, TOLERANCE, Newton, NewtonProblem, run, run_newton_on_host
+from jaxlatent.inference.newton_engine import MAX_STEPS, TOLERANCE, Newton, NewtonProblem, run
+from jaxlatent.inference.posterior_mode import NOTE, LogPrior, mode_engine
 from jaxlatent.inference.requirements import check_size, check_start, saturated_or_refuse
 from jaxlatent.inference.settings import ML, LeastSquares
 from jaxlatent.inference.weights import weight_matrices
-from jaxlatent.models.casewise_objective import CasewiseProblem, fiml_first, fiml_second
+from jaxlatent.inference.written_priors import table_priors
 from jaxlatent.models.cells import cells_of, round_up
 from jaxlatent.models.moments_objective import MomentProblem, least_squares, maximum_likelihood
-from jaxlatent.numerics.blas_threads import one_thread
-from jaxlatent.numerics.masked import Cases
-from jaxlatent.numerics.newton import CONVERGED
 from jaxlatent.spec.layout import Layout, layout_of, places
 from jaxlatent.spec.restrictions_matrix import Linear, split
 from jaxlatent.spec.start import starting_values
@@ -100,19 +95,25 @@ def saturated_log_likelihood(moments: GroupMoments, exogenous: Sequence[int]) ->
 
 
 def fit_table(
-    table: ParameterTable, source: Responses | Moments, engine: Any = None, missing: str | None = None
+    table: ParameterTable,
+    source: Responses | Moments,
+    engine: Any = None,
+    missing: str | None = None,
+    given: Mapping[str, Any] | None = None,
 ) -> Fitted:
-    """Fit a parameter table to data with ML or LeastSquares.
+    """Fit a parameter table to data with ML or LeastSquares; given: priors, under which ML gives the posterior mode.
 
     Raises ValueError where the data do not fit the model or the engine, in one sentence.
     """
-    engine = ML() if engine is None else engine
-    check_size(table)
+    engine, given = ML() if engine is None else engine, given or {}
+    priors = table_priors(table, None, given)
+    engine = mode_engine(engine, missing) if priors.active else engine
+    check_size(table, priors.informed)
     if missing not in (None, "fiml", "listwise", "two_stage", "robust_two_stage"):
         choices = "'fiml', 'listwise', 'two_stage', 'robust_two_stage'"
         raise ValueError(f"Expected missing to be one of {choices}; got {missing!r}.")
     if isinstance(source, Moments):
-        return _fit_given_moments(table, source, engine, missing)
+        return _fit_given_moments(table, source, engine, missing, given)
     data, how = route(table, source, engine, missing)
     resolved = engine.resolve(
         missing=how == "fiml",
@@ -121,12 +122,14 @@ def fit_table(
         two_stage=how if "two_stage" in how else None,
     )
     if how == "fiml":
-        return _fit_fiml(table, data, resolved)
+        from jaxlatent.inference.fiml_fitting import fit_fiml
+
+        return fit_fiml(table, data, resolved, given)
     if "two_stage" in how:
         moments, _ = saturated_or_refuse(data)
         return _fit_moments(table, moments, resolved, data, how)
     unbiased = _unbiased(resolved)
-    return _fit_moments(table, sample_moments(data, unbiased=unbiased), resolved, data, how)
+    return _fit_moments(table, sample_moments(data, unbiased=unbiased), resolved, data, how, given)
 
 
 def route(table: ParameterTable, data: Responses, engine: Any, missing: str | None) -> tuple[Responses, str]:
@@ -163,7 +166,9 @@ def _first_missing(data: Responses) -> str:
     return data.names[int(np.isnan(data.y).any(axis=0).argmax())]
 
 
-def _fit_given_moments(table: ParameterTable, given: Moments, engine: Any, missing: str | None) -> Fitted:
+def _fit_given_moments(
+    table: ParameterTable, given: Moments, engine: Any, missing: str | None, priors: Mapping[str, Any]
+) -> Fitted:
     resolved = engine.resolve(missing=False, weights=False, cluster=False, two_stage=None)
     needs_rows = resolved.se not in ("standard", "none") or resolved.test not in ("standard", "none")
     if needs_rows or (isinstance(resolved, LeastSquares) and resolved.kind not in ("gls", "uls", "matrix")):
@@ -179,11 +184,19 @@ def _fit_given_moments(table: ParameterTable, given: Moments, engine: Any, missi
         raise ValueError("The model has a mean structure: expected Moments(..., mean=...) with the sample means.")
     unbiased = _unbiased(resolved)
     moments = from_cov(given, table.observed, unbiased=unbiased)
-    return _fit_moments(table, moments, resolved, None, "complete")
+    return _fit_moments(table, moments, resolved, None, "complete", priors)
 
 
-def _fit_moments(table: ParameterTable, moments: GroupMoments, engine: Any, data: Responses | None, how: str) -> Fitted:
+def _fit_moments(
+    table: ParameterTable,
+    moments: GroupMoments,
+    engine: Any,
+    data: Responses | None,
+    how: str,
+    given: Mapping[str, Any] | None = None,
+) -> Fitted:
     layout = moment_layout(table, moments)
+    prior = LogPrior(table_priors(table, layout, given or {}), layout)
     restrictions = split(table)
     weights = None
     if isinstance(engine, LeastSquares):
@@ -194,9 +207,10 @@ def _fit_moments(table: ParameterTable, moments: GroupMoments, engine: Any, data
         exogenous = [table.observed.index(v) for v in table.exogenous]
         saturated = saturated_log_likelihood(moments, exogenous)
         n = float((moments.n - (engine.likelihood == "wishart")).sum())
-        estimate = solve(Newton(maximum_likelihood), inner, inner.start, restrictions, table, n, saturated)
+        estimate = solve(Newton(maximum_likelihood), inner, inner.start, restrictions, table, n, saturated, prior)
         logl = float(saturated - moments.n.sum() * estimate.statistics["value"])
-    return _assemble(table, layout, moments, engine, how, estimate, data, saturated, logl, restrictions, weights)
+    fitted = assemble(table, layout, moments, engine, how, estimate, data, saturated, logl, restrictions, weights)
+    return with_prior(fitted, prior)
 
 
 def _solve_least_squares(
@@ -246,9 +260,13 @@ def solve(
     table: ParameterTable,
     n: float,
     saturated: float,
+    prior: LogPrior | None = None,
 ) -> Estimate:
     """Run a compiled engine under the table's constraints; NumPy out."""
     linear, nonlinear, inequalities = restrictions
+    if prior:
+        found = solve(*prior.around(engine, inner, n), start, restrictions, table, n, saturated)
+        return prior.apart(found, n)
     if nonlinear or inequalities:
         from jaxlatent.inference.constrained import solve_constrained
 
@@ -258,7 +276,12 @@ def solve(
         return to_host(run(engine, problem), table.n_free)
 
 
-def _assemble(
+def with_prior(fitted: Fitted, prior: LogPrior) -> Fitted:
+    """The fit with its priors, and the note that says what they make of it."""
+    return replace(fitted, priors=prior.priors, notes=(*fitted.notes, NOTE)) if prior else fitted
+
+
+def assemble(
     table: ParameterTable,
     layout: Layout,
     moments: GroupMoments,
@@ -301,81 +324,3 @@ def restriction_jacobian(table: ParameterTable, estimate: Estimate, restrictions
 
     extra, equalities = active_jacobian(table, estimate, nonlinear, inequalities)
     return np.concatenate([linear.matrix, extra]), linear.rank + equalities
-
-
-@one_thread()
-def _fit_fiml(table: ParameterTable, data: Responses, engine: ML) -> Fitted:
-    made = tuple(cases_of(data, g) for g in range(data.n_groups))
-    moments, saturated = saturated_or_refuse(data, made)
-    layout = moment_layout(table, moments)
-    restrictions = split(table)
-    rough = moment_problem(layout, moments, True)
-    near = _near(table, layout, rough, moments, restrictions)
-    start = rough.start.copy()
-    start[: table.n_free] = near.free if np.isfinite(near.free).all() else start[: table.n_free]
-    n = float(moments.n.sum())
-    informed = [saturated_information_of(made[g], moments.mean[g], moments.cov[g]) for g in range(data.n_groups)]
-    matrix = _two_stage_hessian(layout, start, informed, moments, len(rough.used))
-    estimate = _solve_casewise(table, layout, rough, made, start, restrictions, n, matrix)
-    exogenous = [table.observed.index(v) for v in table.exogenous]
-    outside = _exogenous_log_likelihood(moments, exogenous)
-    logl = float(-n * estimate.statistics["value"]) - outside
-    fitted = _assemble(table, layout, moments, engine, "fiml", estimate, data, saturated - outside, logl, restrictions)
-    per_person = {("observed", g): j / moments.n[g] for g, j in enumerate(informed)}
-    return replace(fitted, made_cases=made, saturated_cache=per_person)
-
-
-def _near(
-    table: ParameterTable, layout: Layout, rough: MomentProblem, moments: GroupMoments, restrictions: tuple
-) -> Estimate:
-    """The estimate from the saturated moments alone."""
-    linear, nonlinear, inequalities = restrictions
-    n = float(moments.n.sum())
-    if nonlinear or inequalities:
-        return solve(Newton(maximum_likelihood), rough, rough.start, restrictions, table, n, 0.0)
-    problem = newton_problem((layout, moments), rough.start, linear, n, 0.0)
-    return to_host(run_newton_on_host(Newton(two_stage), problem), table.n_free)
-
-
-def _solve_casewise(
-    table: ParameterTable,
-    layout: Layout,
-    rough: MomentProblem,
-    made: tuple[Buckets, ...],
-    start: np.ndarray,
-    restrictions: tuple,
-    n: float,
-    matrix: np.ndarray,
-) -> Estimate:
-    """Steered by the host; in one compiled loop under constraints that are not linear."""
-    linear, nonlinear, inequalities = restrictions
-    if nonlinear or inequalities:
-        cases = tuple(tuple(Cases(*b.gathered()) for b in group) for group in made)
-        inner = CasewiseProblem(rough.cells, rough.where, rough.fixed, rough.used, cases, n)
-        return solve(Chord(fiml_first, fiml_second), inner, start, restrictions, table, n, 0.0)
-    engine, whole = Chord(casewise_first, casewise_second), CasewiseModel(layout, made, n)
-    problem = newton_problem(whole, start, linear, n, 0.0)._replace(matrix=matrix)
-    by_factors = whole.by_factors(len(places(table).latent))
-    if by_factors is not None:
-        found = run_on_host(engine, problem._replace(inner=by_factors))
-        if int(found.code) == CONVERGED:  # else there may be a maximum where a variance is negative
-            return to_host(found, table.n_free)
-    return to_host(run_on_host(engine, problem), table.n_free)
-
-
-def _two_stage_hessian(
-    layout: Layout, free: np.ndarray, informed: list[np.ndarray], moments: GroupMoments, size: int
-) -> np.ndarray:
-    """Delta' J Delta per person at the two-stage estimates, J the information of the saturated model; padded."""
-    model = MomentModel(layout, free[: layout.n_free], moments.n / moments.n.sum(), True)
-    out = np.eye(size)
-    used = sum(quadratic_form(model.jacobian[g], j) for g, j in enumerate(informed)) / moments.n.sum()
-    out[: layout.n_free, : layout.n_free] = used
-    return out
-
-
-def _exogenous_log_likelihood(moments: GroupMoments, exogenous: list[int]) -> float:
-    if not exogenous:
-        return 0.0
-    at = np.ix_(exogenous, exogenous)
-    return -sum(n / 2 * normal_constant(s[at]) for s, n in zip(moments.cov, moments.n, strict=True))

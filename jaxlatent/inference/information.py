@@ -55,7 +55,14 @@ class Inference:
     @cached_property
     def expected(self) -> np.ndarray:
         """Expected information per person [n_free, n_free] (least squares: Delta' W Delta)."""
-        return sum(f * self.expected_of(self.model, g) for g, f in zip(self.groups, self.weight, strict=True))
+        parts = (f * self.expected_of(self.model, g) for g, f in zip(self.groups, self.weight, strict=True))
+        return sum(parts) + self.prior_curvature
+
+    @cached_property
+    def prior_curvature(self) -> np.ndarray | float:
+        """Minus the Hessian per person of the log-density of written priors [n_free, n_free]; 0 without."""
+        f = self.fitted
+        return -f.priors.on_host(f.layout, f.free)[2] / f.n_effective if f.priors.active else 0.0
 
     def expected_of(self, model: MomentModel, g: int) -> np.ndarray:
         """Expected information per person of group g of this model, or of one that extends it.
@@ -96,12 +103,13 @@ class Inference:
         """Hessian per person of the objective [n_free, n_free]."""
         f = self.fitted
         if f.missing == "fiml":
-            return observed_hessian(CasewiseModel(f.layout, f.cases, f.n_total), self.model) / f.n_total
+            rows = observed_hessian(CasewiseModel(f.layout, f.cases, f.n_total), self.model) / f.n_total
+            return rows + self.prior_curvature
         parts = [
             w * self.model.observed_information(g, f.moments.mean[g], f.moments.cov[g])
             for g, w in zip(self.groups, self.weight, strict=True)
         ]
-        return sum(parts)
+        return sum(parts) + self.prior_curvature
 
     @property
     def information(self) -> np.ndarray:

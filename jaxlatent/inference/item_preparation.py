@@ -25,7 +25,8 @@ from jaxlatent.inference.item_checks import (
 )
 from jaxlatent.inference.item_data import ItemData, ItemRows
 from jaxlatent.inference.marginal_fit import starting_values
-from jaxlatent.inference.priors import CellPrior, Priors
+from jaxlatent.inference.priors import Priors
+from jaxlatent.inference.written_priors import SPECIAL, Parameter, resolve
 from jaxlatent.measurement.family import Family
 from jaxlatent.measurement.item_types import ITEM_TYPES, ItemType, family_of
 from jaxlatent.measurement.measurement import Measurement
@@ -220,17 +221,23 @@ def _columns(data: Responses, at: Sequence[int], names: tuple[str, ...]) -> Resp
 
 
 def cell_priors(given: Mapping[str, Any], table: ItemTable) -> Priors:
-    matrices = {row.matrix for row in table.rows}
-    cells = []
-    for name, distribution in given.items():
-        matrix = LOGITS.get(name, name)
-        if matrix not in matrices:
-            known = ", ".join(sorted(matrices | {k for k, v in LOGITS.items() if v in matrices}))
-            raise ValueError(f"Expected names in priors among {known}; got {name!r}.")
-        if not hasattr(distribution, "log_prob"):
-            raise ValueError(f"Expected a NumPyro distribution for priors[{name!r}]; got {distribution!r}.")
-        cells.append(CellPrior(matrix, distribution, "logit" if name in LOGITS else "natural"))
-    return Priors(tuple(cells))
+    """Priors of an item response model, by class, by label or by parameter ("F =~ item1", "item1 ~1")."""
+    if not given:
+        return Priors()
+    supports = {p.matrix: p.support for item in table.items for p in item.parameters}
+    parameters = []
+    for row in table.rows:
+        own: tuple[tuple[str, str], ...] = ((row.matrix, "natural"),)
+        kind = {"unit": "unit", "positive": "positive"}.get(supports.get(row.matrix, ""), "cell")
+        if row.matrix == "factor_cov":
+            kind = "variance" if row.lhs == row.rhs else "covariance"
+            ends = ("sd", "var") if kind == "variance" else ("cor",)
+            own = (*((f"factor_{end}", SPECIAL[end]) for end in ends), *own)
+        own = (*((name, "logit") for name, matrix in LOGITS.items() if matrix == row.matrix), *own)
+        text = f"{row.lhs} {row.op} {row.rhs}".strip()
+        free = row.free - 1 if row.free else -1
+        parameters.append(Parameter(free, text, row.label, row.group, own, kind, None, row.fixed))
+    return resolve(given, parameters, item_layout(table))
 
 
 def start_under_priors(p: Prepared) -> np.ndarray | None:
@@ -241,7 +248,7 @@ def start_under_priors(p: Prepared) -> np.ndarray | None:
     start = starting_values(p.table, layout, p.data, p.measurement)
     for row in p.table.rows:
         for prior in p.priors.cells:
-            if row.free and row.matrix == prior.matrix and prior.scale == "natural":
+            if prior.positions is not None and row.free - 1 in prior.positions and prior.scale == "natural":
                 value = start[row.free - 1]
                 with warnings.catch_warnings():  # NumPyro's about values outside the support
                     warnings.simplefilter("ignore")

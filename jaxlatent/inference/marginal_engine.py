@@ -39,10 +39,12 @@ class Marginal:
     form: Form
     priors: Priors
 
-    def first(self, problem: MarginalProblem, x: jax.Array, modes: jax.Array, start: jax.Array) -> First:
+    def first(
+        self, problem: MarginalProblem, x: jax.Array, modes: jax.Array, start: jax.Array, crossed: jax.Array
+    ) -> First:
         """Minus the log of likelihood times prior, with its gradient."""
         free = problem.offset + problem.basis @ x
-        at = evaluate(self.form, problem.inner, free, modes, jnp.where(start, 8, 2))
+        at = evaluate(self.form, problem.inner, free, modes, jnp.where(start, 8, 2), crossed)
         value, gradient, hessian = self.priors.second_order(problem.inner.layout, free)
         z = problem.basis
         cross = z.T @ (at.cross - hessian) @ z

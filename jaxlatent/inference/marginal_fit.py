@@ -346,7 +346,8 @@ def solver_options(form: Form, problem: Problem, q: int, n: int, engine: Margina
     tolerance = engine.tolerance or (1e-5 if form.personal else 1e-10)
     slack = 1e-6 if form.personal else 1e-10
     by_cross = n >= PER_PARAMETER * q or cost > AFFORDABLE
-    return Options(tolerance, MAX_STEPS, slack, by_cross, engine.se in ("observed", "sandwich"))
+    keep = engine.se in ("crossprod", "sandwich")
+    return Options(tolerance, MAX_STEPS, slack, by_cross, engine.se in ("observed", "sandwich"), keep)
 
 
 def starting_values(table: ItemTable, layout: Layout, data: ItemRows, measurement: Measurement) -> np.ndarray:

@@ -18,15 +18,15 @@ from jaxlatent.spec.table import Constraint, ParameterTable
 CONVERGED, STUCK, BAD_START = 1, 3, 4  # of MESSAGES
 
 
-def check_size(table: ParameterTable) -> None:
-    """Refuse a model without free parameters, or with more of them than sample moments."""
+def check_size(table: ParameterTable, informed: int = 0) -> None:
+    """Refuse a model without free parameters, or with more of them than sample moments; informed: by a prior."""
     if table.n_free == 0:
         raise ValueError("The model has no free parameters: nothing is left to estimate; free at least one.")
     linear, nonlinear, _ = split(table)
     equalities = linear.rank + len(nonlinear)
     p, x = len(table.observed), len(table.exogenous)
     count = table.n_groups * (p * (p + 1) // 2 - x * (x + 1) // 2 + (p - x) * table.mean_structure)
-    excess = table.n_free - equalities - count
+    excess = table.n_free - equalities - count - informed
     if excess > 0:
         what = "means, variances and covariances" if table.mean_structure else "variances and covariances"
         tied = f" less {equalities} constraint(s)" if equalities else ""

@@ -13,15 +13,21 @@ from numpyro.distributions import Distribution, biject_to, constraints
 from numpyro.distributions.transforms import Transform
 
 from jaxlatent.models.blocks import ParameterBlock
-from jaxlatent.numerics.bijections import Bijection
+from jaxlatent.models.covariance_prior import (
+    Draws,
+    correlation_matrix,
+    correlations,
+    draw_lkj,
+    lkj_constant,
+    log_det_correlation,
+)
+from jaxlatent.models.prior_distributions import bounds, is_flat
+from jaxlatent.numerics.bijections import Bijection, Covariance
+from jaxlatent.numerics.small_cholesky import cholesky_cells
 from jaxlatent.numerics.types import Array
 
-_POSITIVE = (
-    constraints.positive, constraints.nonnegative, constraints.greater_than(0.0), constraints.greater_than_eq(0.0),
-)  # fmt: skip
-_UNIT = (constraints.unit_interval, constraints.interval(0.0, 1.0))
 SPREAD = 0.25
-TRIES = 64  # draws of a user's prior, of which the first inside the block's set is taken
+TRIES = 64  # draws of a prior, of which the first inside the block's set is taken
 
 
 class OnBlock(constraints.Constraint):
@@ -96,20 +102,26 @@ def _block_transform(constraint: OnBlock) -> BlockTransform:
 
 @dataclass(frozen=True)
 class Written:
-    """A user's prior on some cells of a block: mask [cell]; logit: the distribution is that of log(c / (1 - c))."""
+    """A prior on some cells of a block: mask [cell]; or on differences between groups.
+
+    scale: what the distribution is a density of. "natural": the cell c. "logit": log(c / (1 - c)). "sd": the root of a
+    variance. "cor": the correlation of a covariance. "lkj": all correlations of the covariance matrices that mask is
+    about, in one. "between": each cell's deviation from the mean of its set, sets [set, group] of positions.
+    """
 
     distribution: Any
     mask: np.ndarray
-    logit: bool = False
+    scale: str = "natural"
+    sets: tuple[tuple[int, ...], ...] = ()
 
 
 class BlockPrior(Distribution):
-    """Independent normal priors on cells, or on what the bijection makes of them, or what the user has written.
+    """The density of a block of free cells c: written priors, and normal ones where nothing is written.
 
-    natural cells: c ~ N(loc, scale), restricted to the block's set (half-normal loadings, decreasing rows); others:
-    u ~ N(loc, scale), c = bijection(u), so that variances are log-normal and probabilities logit-normal. Where the
-    user has written a prior, its density of c stands instead, restricted to the set and up to a constant. origin: see
-    ``OnBlock``.
+    Cells without one: natural cells c ~ N(loc, scale), restricted to the block's set (half-normal loadings, decreasing
+    rows); others u ~ N(loc, scale), c = bijection(u), so that dispersions are log-normal and probabilities
+    logit-normal. A written prior stands in its own scale, with the Jacobian of the change to c; it is restricted to the
+    block's set, up to a constant. Flat ones add nothing. origin: see ``OnBlock``.
     """
 
     pytree_data_fields = ("loc", "scale")
@@ -138,55 +150,168 @@ class BlockPrior(Distribution):
         loc, scale = jnp.asarray(self.loc, dtype), jnp.asarray(self.scale, dtype)
         return BlockPrior(self.bijection, self.natural, loc, scale, self.written, self.origin)
 
+    @property
+    def improper(self) -> np.ndarray:
+        """Which cells have a flat prior [cell]."""
+        flat = [each.mask for each in self.written if each.scale != "between" and is_flat(each.distribution)]
+        return np.any([np.zeros(self.bijection.size, bool), *flat], axis=0)
+
     def log_prob(self, value: jax.Array, intermediates: Any = None) -> jax.Array:
-        """Log density [...] of c [..., n]; that of natural default cells is normalised."""
-        u = self.bijection.inverse(value)
+        """Log density [...] of c [..., n]; normalised where nothing is written."""
+        return self.log_density(value, self.bijection.inverse(value))
+
+    def log_density(self, value: jax.Array, u: jax.Array) -> jax.Array:
+        """The same, for those who know u, the inverse of the bijection at c."""
         log_det = self.bijection.log_det(u)
         z = (jnp.where(self.natural, value, u) - self.loc) / self.scale
         normal = -(z**2) / 2 - jnp.log(self.scale) - math.log(2 * math.pi) / 2
         total = jnp.where(self._ours, normal - jnp.where(self.natural, 0, log_det), 0).sum(-1) + self._constant
         for each in self.written:
-            if each.logit:
-                inside = jnp.where(each.mask, value, 0.5)
-                odds = jnp.log(inside) - jnp.log1p(-inside)
-                terms = each.distribution.log_prob(odds) - jnp.log(inside) - jnp.log1p(-inside)
-            else:
-                terms = each.distribution.log_prob(jnp.where(each.mask, value, _inside(each.distribution)))
-            total = total + jnp.where(each.mask, terms, 0).sum(-1)
+            if not is_flat(each.distribution):
+                total = total + self._term(each, value).astype(total.dtype)
         return total
 
+    def _term(self, each: Written, value: jax.Array) -> jax.Array:
+        d, mask = each.distribution, each.mask
+        if each.scale == "between":
+            cells = value[..., np.array(each.sets)]
+            return d.log_prob(cells - cells.mean(-1, keepdims=True)).sum((-1, -2))
+        if each.scale in ("cor", "lkj"):
+            return self._correlation_term(each, value)
+        if each.scale == "logit":
+            inside = jnp.where(mask, value, 0.5)
+            odds = jnp.log(inside) - jnp.log1p(-inside)
+            terms = d.log_prob(odds) - jnp.log(inside) - jnp.log1p(-inside)
+        elif each.scale == "sd":
+            sd = jnp.sqrt(jnp.where(mask, value, 1.0))
+            terms = d.log_prob(sd) - jnp.log(2 * sd)
+        else:
+            terms = d.log_prob(jnp.where(mask, value, inside_of(d)))
+        return jnp.where(mask, terms, 0).sum(-1)
+
+    def _correlation_term(self, each: Written, value: jax.Array) -> jax.Array:
+        total = jnp.zeros(value.shape[:-1], value.dtype)
+        for pattern in self.bijection.covariances:
+            found = correlations(pattern, value)
+            own = [at for at in found if each.mask[at]]
+            total = total - sum((found[at][1] for at in own), start=jnp.zeros_like(total))
+            if each.scale == "cor":
+                total = total + sum((each.distribution.log_prob(found[at][0]) for at in own), start=0.0)
+            elif own:
+                eta = each.distribution.concentration
+                total = total + (eta - 1) * log_det_correlation(pattern, value) + lkj_constant(pattern, eta)
+        return total
+
+    # ---- draws --------------------------------------------------------------------------------------------------
+
     def sample(self, key: jax.Array, sample_shape: tuple[int, ...] = ()) -> jax.Array:
-        """Draws [*sample_shape, n]; of a covariance matrix with a written prior, draws of the default one."""
-        ours, theirs = jax.random.split(key)
+        """Draws [*sample_shape, n]: exact, but for flat priors (draws of N(loc, scale) instead) and the last of TRIES.
+
+        Densities restricted to a set are drawn by rejection; where none of TRIES draws is inside, the first is made to
+        fit. Differences between groups are drawn where they and the cells are normal.
+        """
+        ours, theirs, matrices = jax.random.split(key, 3)
         z = jax.random.normal(ours, (*sample_shape, self.bijection.size), jnp.result_type(self.loc))
         drawn = self.loc + self.scale * z
-        in_covariance = np.zeros(self.bijection.size, bool)
-        for pattern in self.bijection.covariances:
-            in_covariance[[at for *_, at in pattern.free]] = True
-        natural = np.where(in_covariance, False, self.natural)
+        covaries = _in_covariance(self.bijection)
+        natural = self.natural | covaries
         c = jnp.where(natural, drawn, self.bijection.forward(jnp.where(natural, 0, drawn)))
         for n, each in enumerate(self.written):
-            own = each.distribution.sample(jax.random.fold_in(theirs, n), (TRIES, *c.shape))
-            own = jax.nn.sigmoid(own) if each.logit else own
-            c = jnp.where(each.mask & ~in_covariance, self._first_inside(own), c)
+            if each.scale in ("natural", "logit", "sd") and not is_flat(each.distribution):
+                shape = c.shape[:-1] if each.distribution.batch_shape else c.shape
+                own = each.distribution.sample(jax.random.fold_in(theirs, n), (TRIES, *shape))
+                own = jax.nn.sigmoid(own) if each.scale == "logit" else own**2 if each.scale == "sd" else own
+                c = jnp.where(each.mask & ~covaries, self._first_inside(own), c)
+        for each in self.written:
+            if each.scale == "between":
+                c = self._tied(each, c)
         positive = np.isin(np.arange(self.bijection.size), np.array(self.bijection.positive, int))
         c = jnp.where(positive, jnp.abs(c), c)
         for row in self.bijection.decreasing:
             c = c.at[..., np.array(row)].set(-jnp.sort(-c[..., np.array(row)], -1))
+        for n, pattern in enumerate(self.bijection.covariances):
+            found = self._draw_matrix(pattern, jax.random.fold_in(matrices, n), c)
+            for at, cell in found.items():
+                c = c.at[..., at].set(cell)
         return c
 
+    def _tied(self, each: Written, c: jax.Array) -> jax.Array:
+        """Deviations from the mean under both normal densities: their precisions add up."""
+        spread = np.array(self.scale, float)
+        for other in self.written:
+            if other.scale == "natural" and hasattr(other.distribution, "scale"):
+                spread = np.where(other.mask, np.asarray(other.distribution.scale, float), spread)
+        for members in np.array(each.sets):
+            cells = c[..., members]
+            mean = cells.mean(-1, keepdims=True)
+            small = float(np.asarray(getattr(each.distribution, "scale", np.inf)))
+            share = (1 + (spread[members[0]] / small) ** 2) ** -0.5
+            c = c.at[..., members].set(mean + share * (cells - mean))
+        return c
+
+    def _draw_matrix(self, pattern: Covariance, key: jax.Array, like: jax.Array) -> Draws:
+        """Free cells of a covariance matrix: TRIES draws of deviations and correlations, of which one is kept."""
+        shape = (TRIES, *like.shape[:-1])
+        keys = iter(jax.random.split(key, 2 * len(pattern.free) + 3))
+        keep = jnp.zeros(shape)
+        sd: dict[int, jax.Array] = {i: jnp.full(shape, v**0.5) for i, v in pattern.variances}
+        together: dict[int, jax.Array] = {}  # draws of distributions that have one for each cell
+        for i, j, at in pattern.free:
+            if i == j:
+                each = self._writing(at)
+                value = jnp.exp(jnp.asarray(self.loc)[at] + jax.random.normal(next(keys), shape))
+                if each is not None and not is_flat(each.distribution):
+                    if id(each) not in together or not each.distribution.batch_shape:
+                        together[id(each)] = each.distribution.sample(next(keys), shape)
+                    value = together[id(each)]
+                    value = value[..., at] if each.distribution.batch_shape else value
+                    value = jnp.sqrt(value) if each.scale == "natural" else value
+                sd[i] = value
+        r: Draws = {}
+        for i, j, at in pattern.free:
+            if i == j or at in r:
+                continue
+            each = self._writing(at)
+            if each is not None and each.scale == "lkj":
+                drawn, kept = draw_lkj(pattern, each.distribution.concentration, next(keys), shape)
+                r, keep = r | drawn, keep + kept
+            elif each is None or is_flat(each.distribution):
+                r[at] = jax.random.uniform(next(keys), shape, minval=-1.0, maxval=1.0)
+            else:
+                value = each.distribution.sample(next(keys), shape)
+                r[at] = value if each.scale == "cor" else value / (sd[i] * sd[j])
+        root = cholesky_cells(correlation_matrix(pattern, r)) if r else [[jnp.ones(shape)]]
+        definite = jnp.isfinite(root[-1][-1] + sum(sd.values(), start=jnp.zeros(shape)))
+        kept_now = definite & (jnp.log(jax.random.uniform(next(keys), shape)) <= keep)
+        first = jnp.argmax(kept_now, 0)[None]
+        shrink = jnp.where(kept_now.any(0), 1.0, 0.5 / pattern.size)  # diagonally dominant
+        pick = lambda x: jnp.take_along_axis(x, first, 0)[0]  # noqa: E731
+        out: Draws = {}
+        for i, j, at in pattern.free:
+            cell = sd[i] ** 2 if i == j else r[at] * sd[i] * sd[j]
+            chosen = pick(cell) if i == j else pick(cell) * shrink
+            out[at] = chosen.astype(like.dtype)
+        return out
+
+    def _writing(self, at: int) -> Written | None:
+        """The prior written on a cell."""
+        return next((each for each in self.written if each.scale != "between" and each.mask[at]), None)
+
     def _first_inside(self, draws: jax.Array) -> jax.Array:
-        """The first of draws [try, ..., n] that is positive or a probability where it has to be."""
-        at = np.arange(self.bijection.size)
-        low = np.isin(at, np.array((*self.bijection.positive, *self.bijection.unit), int))
-        high = np.isin(at, np.array(self.bijection.unit, int))
-        inside = (~low | (draws > 0)) & (~high | (draws < 1))
+        """The first of draws [try, ..., n] that is where it has to be."""
+        low, high = np.full(self.bijection.size, -np.inf), np.full(self.bijection.size, np.inf)
+        low[[*self.bijection.positive, *self.bijection.unit]] = 0
+        high[list(self.bijection.unit)] = 1
+        for at, *ends in self.bijection.bounded:
+            low[at], high[at] = ends
+        inside = (draws > low) & (draws < high)
         return jnp.take_along_axis(draws, jnp.argmax(inside, 0)[None], 0)[0]
 
     @property
     def _ours(self) -> np.ndarray:
-        """Cells without a prior of the user's."""
-        return ~np.any([np.zeros(self.bijection.size, bool), *(each.mask for each in self.written)], axis=0)
+        """Cells without a written prior."""
+        masks = (each.mask for each in self.written if each.scale != "between")
+        return ~np.any([np.zeros(self.bijection.size, bool), *masks], axis=0)
 
     @property
     def _constant(self) -> float:
@@ -197,34 +322,66 @@ class BlockPrior(Distribution):
         return halves + rows
 
 
-def _inside(distribution: Any) -> float:
+def _in_covariance(bijection: Bijection) -> np.ndarray:
+    out = np.zeros(bijection.size, bool)
+    for pattern in bijection.covariances:
+        out[[at for *_, at in pattern.free]] = True
+    return out
+
+
+def inside_of(distribution: Any) -> float:
     """A number at which the density of a distribution is finite, for cells that it is not about."""
-    return 0.5 if distribution.support in (*_POSITIVE, *_UNIT) else 0.0
+    low, high = bounds(distribution) or (0.0, 1.0)
+    if low > -math.inf and high < math.inf:
+        return (low + high) / 2
+    return low + 0.5 if low > -math.inf else min(high - 0.5, 0.0)
 
 
 def restricted(block: ParameterBlock, written: tuple[Written, ...]) -> Bijection:
-    """The block's bijection, onto the smaller set where the user's priors have a density.
+    """The block's bijection, onto the smaller set where written priors have a density.
 
     Raises
     ------
     ValueError
-        The support of a prior is none of: real numbers, positive numbers, the unit interval; or cells that decrease or
-        are covariances can't be restricted to it.
+        The support of a prior is no interval, or cells that decrease or covary can't be restricted to it.
     """
     b = block.bijection
-    positive, unit = set(b.positive), set(b.unit)
-    bound = {at for row in b.decreasing for at in row} | {at for p in b.covariances for *_, at in p.free}
+    positive, unit, bounded = set(b.positive), set(b.unit), {at: (low, high) for at, low, high in b.bounded}
+    bound = {at for row in b.decreasing for at in row} | set(np.flatnonzero(_in_covariance(b)).tolist())
     for each in written:
-        support, cells = each.distribution.support, set(np.flatnonzero(each.mask).tolist())
-        if each.logit or support == constraints.real:
+        cells = set(np.flatnonzero(each.mask).tolist())
+        if each.scale in ("logit", "cor", "lkj", "between") or is_flat(each.distribution):
             continue
-        if support in _POSITIVE and not cells & (bound | unit):
-            positive |= cells
-        elif support in _UNIT and not cells & bound:
-            positive, unit = positive - cells, unit | cells
-        else:
+        ends = bounds(each.distribution)
+        low, high = ends if ends is not None else (math.nan, math.nan)
+        if each.scale == "sd":
+            low, high = (0.0 if low <= 0 else low**2), high**2
+        variances = each.scale == "sd" or (low == 0 and cells <= _variances(b))
+        if (low, high) == (-math.inf, math.inf) or ((low, high) == (0.0, math.inf) and variances):
+            positive |= cells - bound if low == 0 else set()
+            continue
+        if ends is None or cells & bound or (low, high) == (math.inf, math.inf):
             raise ValueError(
-                f"The prior of {block.name} has the support {support}, to which its free cells can't be restricted:"
-                " use a distribution over all real numbers."
+                f"The prior of {block.name} has the support {each.distribution.support}, to which its free cells can't"
+                " be restricted: use a distribution over all real numbers."
             )
-    return Bijection(b.size, tuple(sorted(positive)), tuple(sorted(unit)), b.decreasing, b.covariances)
+        for at in cells:
+            least, most = _both((low, high), (0.0, math.inf) if at in positive else (0.0, 1.0) if at in unit else None)
+            positive.discard(at)
+            unit.discard(at)
+            if (least, most) == (0.0, math.inf):
+                positive.add(at)
+            elif (least, most) == (0.0, 1.0):
+                unit.add(at)
+            else:
+                bounded[at] = (least, most)
+    fences = tuple((at, *ends) for at, ends in sorted(bounded.items()))
+    return Bijection(b.size, tuple(sorted(positive)), tuple(sorted(unit)), b.decreasing, b.covariances, fences)
+
+
+def _both(first: tuple[float, float], second: tuple[float, float] | None) -> tuple[float, float]:
+    return first if second is None else (max(first[0], second[0]), min(first[1], second[1]))
+
+
+def _variances(b: Bijection) -> set[int]:
+    return {at for pattern in b.covariances for i, j, at in pattern.free if i == j}

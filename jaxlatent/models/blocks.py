@@ -65,6 +65,8 @@ def feasible(bijection: Bijection, start: np.ndarray) -> np.ndarray:
     positive, unit = list(bijection.positive), list(bijection.unit)
     out[positive] = np.where(out[positive] > 0, out[positive], SMALLEST_START)
     out[unit] = np.clip(out[unit], 0.01, 0.99)
+    for at, low, high in bijection.bounded:
+        out[at] = _inside(out[at], low, high)
     for row in bijection.decreasing:
         for before, after in pairwise(row):
             out[after] = min(out[after], out[before] - SMALLEST_GAP)
@@ -79,6 +81,15 @@ def feasible(bijection: Bijection, start: np.ndarray) -> np.ndarray:
         for i, j, at in pattern.free:
             out[at] = own[i, j]
     return out
+
+
+def _inside(value: float, low: float, high: float) -> float:
+    """The value, or one near to it between the bounds."""
+    if low > -np.inf and high < np.inf:
+        return float(np.clip(value, low + 0.01 * (high - low), high - 0.01 * (high - low)))
+    if low < value < high:
+        return value
+    return low + SMALLEST_START if low > -np.inf else high - SMALLEST_START
 
 
 def _refuse(name: str, reason: str) -> ValueError:
@@ -158,31 +169,43 @@ def _anchors(layout: Layout) -> list[int]:
 
 
 def _covariances(layout: Layout, name: str, at: dict[int, int]) -> Bijection:
-    index, fixed = _matrix(layout, name)
     positive: set[int] = set()
     patterns: dict[Covariance, None] = {}
-    for i, f in zip(index, fixed, strict=True):
-        for members in _components((i >= 0) | (f != 0)):
-            cells = [(a, b, int(i[members[a], members[b]])) for a in range(len(members)) for b in range(a + 1)]
-            free = tuple((a, b, at[p]) for a, b, p in cells if p in at)
-            foreign = [p for _, _, p in cells if p >= 0 and p not in at]
-            if foreign:
-                raise _refuse(name, "a parameter of another matrix has a place in it")
-            if not free:
-                continue
-            if len(members) == 1:
-                positive.add(free[0][2])
-                continue
-            if any(p < 0 and a != b and f[members[a], members[b]] != 0 for a, b, p in cells):
-                raise _refuse(name, "a covariance is fixed at another value than 0")
-            fixed_variances = tuple((a, float(f[members[a], members[a]])) for a, b, p in cells if p < 0 and a == b)
-            if any(value <= 0 for _, value in fixed_variances):
-                raise _refuse(name, "a variance is fixed at 0 beside free covariances")
-            patterns[Covariance(len(members), free, fixed_variances)] = None
+    for pattern, foreign in covariance_patterns(layout, name, at):
+        if foreign:
+            raise _refuse(name, "a parameter of another matrix has a place in it")
+        if pattern.size == 1:
+            positive.add(pattern.free[0][2])
+            continue
+        if any(value <= 0 for _, value in pattern.variances):
+            raise _refuse(name, "a variance is fixed at 0 beside free covariances")
+        patterns[pattern] = None
     used = [p for pattern in patterns for _, _, p in pattern.free]
     if len(set(used)) < len(used) or positive & set(used):
         raise _refuse(name, "one parameter has several places in it")
     return Bijection(len(at), positive=tuple(sorted(positive)), covariances=tuple(patterns))
+
+
+def covariance_patterns(layout: Layout, name: str, at: dict[int, int]) -> list[tuple[Covariance, bool]]:
+    """Covariance matrices of variables that covary, in all groups, of those with a free cell in at.
+
+    at: position in the free vector -> position in the patterns. The second says whether other parameters have a place
+    in it. Raises ValueError where a covariance beside free cells is fixed at another value than 0.
+    """
+    index, fixed = _matrix(layout, name)
+    out = []
+    for i, f in zip(index, fixed, strict=True):
+        for members in _components((i >= 0) | (f != 0)):
+            cells = [(a, b, int(i[members[a], members[b]])) for a in range(len(members)) for b in range(a + 1)]
+            free = tuple((a, b, at[p]) for a, b, p in cells if p in at)
+            if not free and not any(p >= 0 for _, _, p in cells):
+                continue
+            foreign = any(p >= 0 and p not in at for _, _, p in cells)
+            if not foreign and any(p < 0 and a != b and f[members[a], members[b]] != 0 for a, b, p in cells):
+                raise _refuse(name, "a covariance is fixed at another value than 0")
+            variances = tuple((a, float(f[members[a], members[a]])) for a, b, p in cells if p < 0 and a == b)
+            out.append((Covariance(len(members), free, variances), foreign))
+    return out
 
 
 def _components(linked: np.ndarray) -> list[list[int]]:

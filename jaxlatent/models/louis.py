@@ -9,7 +9,18 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxlatent.models.latent_prior import features, prior_vector
-from jaxlatent.models.persons import Found, Inputs, Setting, inputs_of, posterior_of, scores_of, setting
+from jaxlatent.models.persons import (
+    Found,
+    Inputs,
+    Setting,
+    by_slots,
+    inputs_of,
+    posterior_of,
+    scores_of,
+    setting,
+    slot_scores_of,
+    whole_jacobian,
+)
 from jaxlatent.models.points import Form, Problem
 from jaxlatent.models.reduced import ReducedPosterior
 from jaxlatent.models.reduced_louis import reduced_parts
@@ -71,8 +82,9 @@ def _parts(
     persons, points = chunk.y.shape[0], at.x.shape[1]
     x = jnp.broadcast_to(at.x, (persons, *at.x.shape[1:]))
     xx = x[..., :, None] * x[..., None, :]
-    every = features(xx, x, chunk.design[:, None, :]) @ here.prior_jacobian[g]
-    mean = scores_of(here, g, posterior)
+    wide, own = by_slots(here), features(xx, x, chunk.design[:, None, :])
+    parts = [own if wide else own @ here.prior_jacobian[g]]
+    mean = slot_scores_of(posterior) if wide else scores_of(here, g, posterior)
     weight = jnp.where(chunk.weight > 0, chunk.weight, 0).astype(mean.dtype)
     total_weight = weight[:, None] * posterior.weight
     hessians = []
@@ -83,7 +95,13 @@ def _parts(
         xs = gathered(at.x, factor) * used.astype(x.dtype)
         y, seen = chunk.y[:, None, positions], chunk.seen[:, None, positions]
         scores = jnp.where(seen[..., None], point_scores(family, xs, group.slots[f], y), 0)
-        every = every + scores.reshape(persons, points, -1) @ here.slot_jacobians[f][g]
+        scores = scores.reshape(persons, points, -1)
+        parts.append(scores if wide else scores @ here.slot_jacobians[f][g])
         hessians.append(slot_hessian(family, xs, group.slots[f], y, seen, total_weight))
+    every = jnp.concatenate(parts, -1) if wide else sum(parts[1:], parts[0])
     flat, plain = every.reshape(-1, every.shape[-1]), total_weight.reshape(-1, 1)
-    return (flat * plain).T @ flat - (mean * weight[:, None]).T @ mean, hessians
+    missing = (flat * plain).T @ flat - (mean * weight[:, None]).T @ mean
+    if not wide:
+        return missing, hessians
+    jacobian = whole_jacobian(here)
+    return jacobian.T @ missing @ jacobian, hessians

@@ -19,7 +19,17 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxlatent.models.persons import Inputs, inputs_of, posterior_of, scores_of, setting
+from jaxlatent.models.persons import (
+    Inputs,
+    by_slots,
+    inputs_of,
+    posterior_of,
+    scores_of,
+    setting,
+    slot_scores_of,
+    total_score,
+    whole_jacobian,
+)
 from jaxlatent.models.points import Form, Problem
 from jaxlatent.models.reduced import ReducedPosterior, reduced_moments
 
@@ -33,27 +43,35 @@ class Evaluation(NamedTuple):
     modes: jax.Array
 
 
-def evaluate(form: Form, problem: Problem, free: jax.Array, modes: jax.Array, steps: Any = 2) -> Evaluation:
-    """Log-likelihood, score and the sum over persons of S_i S_i' at a free vector.
+def evaluate(
+    form: Form, problem: Problem, free: jax.Array, modes: jax.Array, steps: Any = 2, crossed: Any = True
+) -> Evaluation:
+    """Log-likelihood, score and, where crossed, the sum over persons of S_i S_i' at a free vector (else zeros).
 
     modes [chunk, person, D] are where each person's points were centred; steps: Newton steps towards the new modes.
     """
     here = setting(form, problem, free, modes.dtype)
-    q = free.shape[0]
+    q, wide = free.shape[0], by_slots(here)
+    jacobian = whole_jacobian(here).astype(free.dtype) if wide else jnp.eye(q, dtype=free.dtype)
+    size = jacobian.shape[0]
 
     def add(carry: tuple, each: Inputs) -> tuple[tuple, jax.Array]:
         _, chunk, found, _, mode = posterior_of(form, problem, here, each, steps)
-        score = scores_of(here, each.group, found)
-        weight = chunk.weight.astype(score.dtype)
         value = jnp.where(chunk.weight > 0, chunk.weight * found.log_marginal, 0).sum()
-        score = jnp.where(weight[:, None] > 0, score, 0)
-        weighted = score * weight[:, None]
-        sums = (value, weighted.sum(0).astype(free.dtype), (weighted.T @ score).astype(free.dtype))
-        return jax.tree.map(jnp.add, carry, sums), mode
+        weight = jnp.where(chunk.weight > 0, chunk.weight, 0).astype(found.features.dtype)
+        score = total_score(here, each.group, found, weight)
 
-    zero = (jnp.zeros((), free.dtype), jnp.zeros(q, free.dtype), jnp.zeros((q, q), free.dtype))
+        def products() -> jax.Array:
+            rows = slot_scores_of(found) if wide else scores_of(here, each.group, found)
+            rows = jnp.where(weight[:, None] > 0, rows, 0)
+            return ((rows * weight[:, None]).T @ rows).astype(free.dtype)
+
+        cross = lax.cond(crossed, products, lambda: jnp.zeros((size, size), free.dtype))
+        return jax.tree.map(jnp.add, carry, (value, score.astype(free.dtype), cross)), mode
+
+    zero = (jnp.zeros((), free.dtype), jnp.zeros(q, free.dtype), jnp.zeros((size, size), free.dtype))
     (value, gradient, cross), modes = lax.scan(add, zero, inputs_of(form, problem, modes))
-    return Evaluation(value, gradient, cross, modes)
+    return Evaluation(value, gradient, jacobian.T @ cross @ jacobian if wide else cross, modes)
 
 
 def person_scores(
@@ -67,6 +85,15 @@ def person_scores(
         return found.log_marginal, scores_of(here, each.group, found)
 
     return lax.map(one, inputs_of(form, problem, modes))
+
+
+def log_marginals(form: Form, problem: Problem, free: jax.Array, modes: jax.Array, steps: Any = 3) -> jax.Array:
+    """log p(y_i) [chunk, person]."""
+    here = setting(form, problem, free, modes.dtype)
+    return lax.map(
+        lambda each: posterior_of(form, problem, here, each, steps).posterior.log_marginal,
+        inputs_of(form, problem, modes),
+    )
 
 
 class PersonMoments(NamedTuple):

@@ -14,6 +14,8 @@ from jaxlatent.models.posterior import Chunk, Posterior, Table, posterior, table
 from jaxlatent.models.reduced import Blocks, ReducedPosterior, at_group, blocks_of, reduced_posterior
 from jaxlatent.models.slots import FamilySlots, family_slots, slot_jacobians
 
+WIDER = 1.5  # slots for each free parameter up to which sums by slots pay
+
 
 class Setting(NamedTuple):
     """Parameters in the precision of the computation, by group, and their derivatives by free ones."""
@@ -123,5 +125,35 @@ def scores_of(here: Setting, g: jax.Array, found: Posterior) -> jax.Array:
     """S_i [person, free] of one chunk of group g."""
     score = found.features @ here.prior_jacobian[g]
     for part, jacobian in zip(found.scores, here.slot_jacobians, strict=True):
-        score = score + part.reshape(part.shape[0], -1) @ jacobian[g]
+        value = part.of_persons()
+        score = score + value.reshape(value.shape[0], -1) @ jacobian[g]
+    return score
+
+
+def by_slots(here: Setting) -> bool:
+    """Whether products of scores are summed by features and slots, which come before free parameters.
+
+    That spares a product for each person (and point) where there is one group and few parameters are equal.
+    """
+    widths = [here.prior_jacobian.shape[1], *(j.shape[1] for j in here.slot_jacobians)]
+    return here.prior_jacobian.shape[0] == 1 and sum(widths) <= WIDER * here.prior_jacobian.shape[2]
+
+
+def whole_jacobian(here: Setting) -> jax.Array:
+    """Derivatives of features' and slots' coefficients in the only group by free parameters [feature + slot, free]."""
+    return jnp.concatenate([here.prior_jacobian[0], *(j[0] for j in here.slot_jacobians)])
+
+
+def slot_scores_of(found: Posterior) -> jax.Array:
+    """Scores by features and slots [person, feature + slot] of one chunk."""
+    parts = [part.of_persons() for part in found.scores]
+    return jnp.concatenate([found.features, *(p.reshape(p.shape[0], -1) for p in parts)], -1)
+
+
+def total_score(here: Setting, g: jax.Array, found: Posterior, weight: jax.Array) -> jax.Array:
+    """sum_i w_i S_i [free] of one chunk of group g, w zero for nobody."""
+    rows = jnp.where(weight[:, None] > 0, found.features, 0)
+    score = (weight @ rows) @ here.prior_jacobian[g]
+    for part, jacobian in zip(found.scores, here.slot_jacobians, strict=True):
+        score = score + part.total(weight).reshape(-1) @ jacobian[g]
     return score

@@ -29,12 +29,50 @@ class Chunk(NamedTuple):
     design: jax.Array
 
 
+class TableScores(NamedTuple):
+    """Scores of a categorical family, not yet summed: answers [person, item, category], weights of points, and the
+    derivatives [point, category x item x slot].
+    """
+
+    hot: jax.Array
+    weight: jax.Array
+    derivatives: jax.Array
+
+    def of_persons(self) -> jax.Array:
+        """[person, item, slot]."""
+        persons, items, k = self.hot.shape
+        mean = (self.weight @ self.derivatives).reshape(persons, k, items, -1)
+        return (mean * jnp.swapaxes(self.hot, 1, 2)[..., None]).sum(1)
+
+    def total(self, weight: jax.Array) -> jax.Array:
+        """Sum over persons with these weights [item, slot]: by expected counts of answers at points."""
+        persons, items, k = self.hot.shape
+        count = (self.weight * weight[:, None]).T @ jnp.swapaxes(self.hot, 1, 2).reshape(persons, -1)
+        by_category = self.derivatives.reshape(*count.shape, -1) * count[..., None]
+        return by_category.sum(0).reshape(k, items, -1).sum(0)
+
+
+class PersonScores(NamedTuple):
+    """Scores of a family [person, item, slot]."""
+
+    value: jax.Array
+
+    def of_persons(self) -> jax.Array:
+        """[person, item, slot]."""
+        return self.value
+
+    def total(self, weight: jax.Array) -> jax.Array:
+        """Sum over persons with these weights [item, slot]."""
+        rows = jnp.where(weight[:, None] > 0, self.value.reshape(len(weight), -1), 0)
+        return (weight @ rows).reshape(self.value.shape[1:])
+
+
 class Posterior(NamedTuple):
-    """log p(y) [person], weights of points [person, point], scores by family [person, item, slot], features of x."""
+    """log p(y) [person], weights of points [person, point], scores by family, features of x [person, feature]."""
 
     log_marginal: jax.Array
     weight: jax.Array
-    scores: list[jax.Array]
+    scores: list[TableScores | PersonScores]
     features: jax.Array
 
 
@@ -77,7 +115,9 @@ def _direct(
 
 
 class Table(NamedTuple):
-    """A categorical family at a group's points: log P [point, item x category], derivatives by slots [point, ...]."""
+    """A categorical family at a group's points: log P [point, item x category] and its derivatives by slots
+    [point, category x item x slot] (of blocks, in ``models.reduced``, [point, place x category x slot]).
+    """
 
     log_prob: jax.Array
     scores: jax.Array
@@ -95,7 +135,7 @@ def tables_of(form: Form, slots: Slots, group: Group, x: jax.Array) -> list[Tabl
         xs = gathered(x, jnp.asarray(slots.factor)[at]) * jnp.asarray(slots.used, x.dtype)[at]
         value, scores = table_and_scores(family, xs, each, k)
         scores = jnp.where(value[..., None] < -1e20, 0, scores)  # categories an item does not have
-        out.append(Table(value.reshape(len(x), -1), scores.reshape(len(x), -1)))
+        out.append(Table(value.reshape(len(x), -1), jnp.swapaxes(scores, 1, 2).reshape(len(x), -1)))
     return out
 
 
@@ -124,10 +164,11 @@ def posterior(
     w = jnp.exp(total - log_marginal[:, None])
     if form.jackknife:
         w = jackknifed(w)
-    found = dict(zip(direct, pull(w), strict=True)) if pull else {}
+    found: dict[int, TableScores | PersonScores] = {}
+    if pull:
+        found = {f: PersonScores(value) for f, value in zip(direct, pull(w), strict=True)}
     for f, each in hot.items():
-        mean = (w @ tables[f].scores).reshape(*each.shape, -1)  # type: ignore[union-attr]
-        found[f] = (mean * each[..., None]).sum(2)
+        found[f] = TableScores(each, w, tables[f].scores)  # type: ignore[union-attr]
     if at.x.shape[0] == 1:
         mean_x = w @ at.x[0]
         square = (at.x[0][:, :, None] * at.x[0][:, None, :]).reshape(points, -1)

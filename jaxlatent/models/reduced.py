@@ -24,7 +24,7 @@ import numpy as np
 
 from jaxlatent.models.latent_prior import LOG_2_PI, Prior, features, log_prior, moments
 from jaxlatent.models.points import Form, Group, Problem
-from jaxlatent.models.posterior import Chunk, Posterior, Table
+from jaxlatent.models.posterior import Chunk, PersonScores, Posterior, Table, TableScores
 from jaxlatent.models.slots import (
     FamilySlots,
     Slots,
@@ -204,7 +204,7 @@ def reduced_posterior(
     conditional = jnp.exp(inner - given_g[..., None])
     joint = (conditional * weight[..., None]).reshape(*inner.shape[:2], -1)
 
-    scores = []
+    scores: list[TableScores | PersonScores] = []
     for f, ((family, items), places, k, (y, seen)) in enumerate(
         zip(form.measurement.groups, places_of(form), form.categories, answers, strict=True)
     ):
@@ -215,7 +215,7 @@ def reduced_posterior(
         else:
             found = _direct_scores(form, slots, group, blocks, columns, f, family, places, y, seen, joint)
         empty = jnp.zeros((persons, len(items), found.shape[-1]), found.dtype)
-        scores.append(empty.at[:, places.own].add(jnp.moveaxis(found, 0, 1)))
+        scores.append(PersonScores(empty.at[:, places.own].add(jnp.moveaxis(found, 0, 1))))
 
     t = blocks.t[:, None, None]
     mean_t = (conditional * t).sum(-1)

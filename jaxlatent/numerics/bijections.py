@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -25,12 +26,23 @@ class Covariance:
     free: tuple[tuple[int, int, int], ...]
     variances: tuple[tuple[int, float], ...]
 
+    def matrix(self, c: jax.Array) -> Cells:
+        """Cells [...] of the matrix at a vector [..., n]."""
+        zero = jnp.zeros_like(c[..., 0])
+        out: Cells = [[zero] * self.size for _ in range(self.size)]
+        for i, value in self.variances:
+            out[i][i] = zero + value
+        for i, j, at in self.free:
+            out[i][j] = out[j][i] = c[..., at]
+        return out
+
 
 @dataclass(frozen=True)
 class Bijection:
     """u [..., n] <-> c [..., n]; static. Positions that are named nowhere are any real numbers.
 
-    positive: c = e^u. unit: c = σ(u). decreasing, for each row of positions: c_1 = u_1, c_k = c_{k-1} - e^{u_k}.
+    positive: c = e^u. unit: c = σ(u). bounded, (position, a, b): c = a + (b - a) σ(u), a + e^u or b - e^u, by which
+    bounds are finite. decreasing, for each row of positions: c_1 = u_1, c_k = c_{k-1} - e^{u_k}.
     covariances: by Cholesky factors, Sigma = L L'. Free cells of a row i are u_ij = L_ij, u_ii = log L_ii; a fixed zero
     Sigma_ij is solved for, L_ij = -Σ_{k<j} L_ik L_jk / L_jj; a row of fixed variance v has L_ii = 1 and is then scaled
     to Σ_j L_ij² = v.
@@ -41,6 +53,7 @@ class Bijection:
     unit: At = ()
     decreasing: tuple[At, ...] = ()
     covariances: tuple[Covariance, ...] = ()
+    bounded: tuple[tuple[int, float, float], ...] = ()
 
     def forward(self, u: jax.Array) -> jax.Array:
         """c at u."""
@@ -49,6 +62,8 @@ class Bijection:
             c = c.at[..., np.array(self.positive)].set(jnp.exp(u[..., np.array(self.positive)]))
         if self.unit:
             c = c.at[..., np.array(self.unit)].set(jax.nn.sigmoid(u[..., np.array(self.unit)]))
+        for at, low, high in self.bounded:
+            c = c.at[..., at].set(_between(u[..., at], low, high))
         for row in self._rows():
             first, rest = u[..., row[:, :1]], u[..., row[:, 1:]]
             c = c.at[..., row[:, 1:]].set(first - jnp.cumsum(jnp.exp(rest), -1))
@@ -66,11 +81,15 @@ class Bijection:
         if self.unit:
             inside = c[..., np.array(self.unit)]
             u = u.at[..., np.array(self.unit)].set(jnp.log(inside) - jnp.log1p(-inside))
+        for at, low, high in self.bounded:
+            below = jnp.log(c[..., at] - low) if low > -math.inf else 0.0
+            above = jnp.log(high - c[..., at]) if high < math.inf else 0.0
+            u = u.at[..., at].set(below - above if low > -math.inf else above)
         for row in self._rows():
             u = u.at[..., row[:, 1:]].set(jnp.log(c[..., row[:, :-1]] - c[..., row[:, 1:]]))
         for pattern in self.covariances:
             fixed = dict(pattern.variances)
-            root = cholesky_cells(_matrix(pattern, c))
+            root = cholesky_cells(pattern.matrix(c))
             for i, j, at in pattern.free:
                 cell = jnp.log(root[i][i]) if i == j else root[i][j] / (root[i][i] if i in fixed else 1)
                 u = u.at[..., at].set(cell)
@@ -88,7 +107,10 @@ class Bijection:
             out = out.at[..., np.array(self.positive)].set(u[..., np.array(self.positive)])
         if self.unit:
             inside = u[..., np.array(self.unit)]
-            out = out.at[..., np.array(self.unit)].set(-jnp.abs(inside) - 2 * jnp.log1p(jnp.exp(-jnp.abs(inside))))
+            out = out.at[..., np.array(self.unit)].set(_log_slope(inside))
+        for at, low, high in self.bounded:
+            both = low > -math.inf and high < math.inf
+            out = out.at[..., at].set(math.log(high - low) + _log_slope(u[..., at]) if both else u[..., at])
         for row in self._rows():
             out = out.at[..., row[:, 1:]].set(u[..., row[:, 1:]])
         for pattern in self.covariances:
@@ -120,6 +142,18 @@ class Bijection:
             yield np.array([at for at in self.decreasing if len(at) == length])
 
 
+def _between(u: jax.Array, low: float, high: float) -> jax.Array:
+    """An open interval, one end of which is finite at least."""
+    if low == -math.inf:
+        return high - jnp.exp(u)
+    return low + (jnp.exp(u) if high == math.inf else (high - low) * jax.nn.sigmoid(u))
+
+
+def _log_slope(u: jax.Array) -> jax.Array:
+    """log σ'(u)."""
+    return -jnp.abs(u) - 2 * jnp.log1p(jnp.exp(-jnp.abs(u)))
+
+
 def _factor(pattern: Covariance, u: jax.Array) -> Cells:
     """L, cell by cell."""
     at, fixed = {(i, j): k for i, j, k in pattern.free}, dict(pattern.variances)
@@ -139,13 +173,3 @@ def _factor(pattern: Covariance, u: jax.Array) -> Cells:
             row.append(jnp.exp(u[..., at[i, i]]))
         root.append(row)
     return root
-
-
-def _matrix(pattern: Covariance, c: jax.Array) -> Cells:
-    zero = jnp.zeros_like(c[..., 0])
-    out: Cells = [[zero] * pattern.size for _ in range(pattern.size)]
-    for i, value in pattern.variances:
-        out[i][i] = zero + value
-    for i, j, at in pattern.free:
-        out[i][j] = out[j][i] = c[..., at]
-    return out

@@ -135,6 +135,31 @@ def _in_chunks(log_prob: Callable[[Array, Array], Array], residual: Array, obser
 
 
 @jax.jit
+def pattern_log_prob(y: Array, which: Array, patterns: Array, mean: Array, cov: Array) -> Array:
+    """log N(y_o; mu_o, Sigma_oo) [person] with one inverse for each pattern of observed cells.
+
+    patterns [pattern, p]: what is observed; which [person]: each row's pattern. nan where Sigma_oo is not positive
+    definite.
+    """
+    d = jnp.diagonal(cov)
+    s = lax.rsqrt(jnp.where(d > 0, d, jnp.nan))
+    correlation = cov * s[:, None] * s
+    both = patterns[:, :, None] & patterns[:, None, :]
+    k, log_det = inverse_and_log_det(jnp.where(both, correlation, jnp.eye(len(d), dtype=cov.dtype)))
+    z = jnp.where(patterns[which], y - mean, 0) * s
+    if patterns.shape[0] == 1:
+        quadratic = ((z @ k[0]) * z).sum(-1)
+    else:
+        n, p = z.shape
+        pad = ((0, -n % CHUNK), (0, 0))
+        parts = jnp.pad(z, pad).reshape(-1, CHUNK, p), jnp.pad(which, pad[0]).reshape(-1, CHUNK)
+        quadratic = lax.map(lambda part: jnp.einsum("ni,nij,nj->n", part[0], k[part[1]], part[0]), parts)
+        quadratic = quadratic.reshape(-1)[:n]
+    constants = log_det + jnp.where(patterns, LOG_2_PI - 2 * jnp.log(s), 0).sum(-1)
+    return -(quadratic + constants[which]) / 2
+
+
+@jax.jit
 def factor_log_prob(y: Array, observed: Array, mean: Array, loadings: Array, diag: Array, factor_cov: Array) -> Array:
     """log N(y_o; mu_o, (L Phi L' + D)_oo) [person] by m x m systems, m the number of factors.
 

@@ -27,7 +27,8 @@ PATIENCE, RESETS = 4, 4  # shorter steps before the matrix is renewed, renewals 
 
 class Options(NamedTuple):
     """tolerance of the decrement score' H^-1 score (squared standard errors); max_steps; slack of the objective that
-    counts as no rise; by_cross: cross-products are a guide at the start; finish: the information is wanted at the end.
+    counts as no rise; by_cross: cross-products are a guide at the start; finish: the information is wanted at the end;
+    keep_cross: so are cross-products (else they are made only while they guide).
     """
 
     tolerance: Any
@@ -35,6 +36,7 @@ class Options(NamedTuple):
     slack: Any
     by_cross: Any
     finish: Any
+    keep_cross: Any = True
 
 
 class ScoringState(NamedTuple):
@@ -82,7 +84,7 @@ def bfgs(matrix: jax.Array, step: jax.Array, change: jax.Array) -> jax.Array:
 
 
 def scoring_step(
-    first: Callable[[jax.Array, Any, jax.Array], First],
+    first: Callable[[jax.Array, Any, jax.Array, jax.Array], First],
     second: Callable[[jax.Array, Any], tuple[jax.Array, jax.Array]],
     feasible: Callable[[jax.Array, jax.Array], jax.Array],
     s: ScoringState,
@@ -90,10 +92,12 @@ def scoring_step(
 ) -> ScoringState:
     """One step; refused where the objective rises beyond the slack or is not finite, and then tried again shorter.
 
+    first(x, aux, start, crossed): at the start or not, and whether sum S S' is wanted (zeros will do otherwise).
     feasible(x, direction) shortens a direction where it would leave the parameters' space.
     """
     start = s.steps < 0
-    e = first(s.x + s.direction, s.aux, start)
+    guided = options.by_cross & s.crossing
+    e = first(s.x + s.direction, s.aux, start, guided | options.keep_cross)
     lower = start | (e.value <= s.value + options.slack * (1 + jnp.abs(s.value)))
     better = jnp.isfinite(e.value) & jnp.isfinite(e.gradient).all() & lower
     new = (s.x + s.direction, e.value, e.gradient, e.cross, e.aux)
@@ -103,9 +107,9 @@ def scoring_step(
     refused = jnp.where(better, 0, s.refused + 1)
 
     updated = jnp.where(better & ~start, bfgs(s.matrix, x - s.x, gradient - s.gradient), s.matrix)
-    along_cross = -spd_solve(cross, gradient)
+    along_cross = jax.lax.cond(guided, lambda: -spd_solve(cross, gradient), lambda: jnp.zeros_like(gradient))
     nearer = better & (-gradient @ along_cross < NEARER * s.decrement)
-    crossing = options.by_cross & s.crossing & ((accepted <= EARLY) | (nearer & (s.decrement > NEAR)))
+    crossing = guided & ((accepted <= EARLY) | (nearer & (s.decrement > NEAR)))
     matrix = jnp.where(crossing & better, cross, updated)
     direction = jax.lax.cond(crossing, lambda: along_cross, lambda: -spd_solve(matrix, gradient))
     direction = jnp.where(better, direction, SHORTER * s.direction)

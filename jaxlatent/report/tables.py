@@ -12,12 +12,17 @@ from jaxlatent.report.numbers import fixed
 COLUMNS = {
     "est": "Estimate",
     "se": "Std.Err",
+    "post_sd": "Post.SD",
+    "lower": "2.5%",
+    "upper": "97.5%",
     "z": "z-value",
     "pvalue": "P(>|z|)",
     "std_lv": "Std.lv",
     "std_all": "Std.all",
+    "rhat": "R-hat",
+    "ess": "ESS",
 }
-TEST_COLUMNS = ("se", "z", "pvalue")
+TEST_COLUMNS = ("se", "z", "pvalue", "post_sd", "lower", "upper", "rhat", "ess")
 COMPARISONS = ("==", "<", ">")
 
 
@@ -98,12 +103,13 @@ def _columns(rows: pd.DataFrame) -> list[str]:
 
 def _cells(row: pd.Series, columns: Iterable[str]) -> tuple[str, ...]:
     blank = is_fixed(row)
-    return tuple("" if blank and name in TEST_COLUMNS else fixed(row[name]) for name in columns)
+    shown = {name: fixed(row[name], 0 if name == "ess" else 3) for name in columns}
+    return tuple("" if blank and name in TEST_COLUMNS else shown[name] for name in columns)
 
 
 def is_fixed(row: pd.Series) -> bool:
     """A row without a standard error of its own: se 0, or free 0 and se missing."""
-    error = row.get("se")
+    error = row.get("se", row.get("post_sd"))
     if error is None or error != error:
         return True
     return float(error) == 0.0

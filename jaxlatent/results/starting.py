@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from jaxlatent.data.moments import Moments, from_cov, sample_moments
 from jaxlatent.data.responses import Responses
 from jaxlatent.inference.fitting import moment_layout
 from jaxlatent.inference.saturated import saturated_moments
+from jaxlatent.inference.written_priors import prior_texts, table_priors
 from jaxlatent.results.values import layout_values
 from jaxlatent.spec.layout import places
 from jaxlatent.spec.start import starting_values
@@ -17,9 +21,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def table_frame(table: ParameterTable, source: Any) -> pd.DataFrame:
-    """The table; with data (Responses or Moments) the column start holds the values the engine starts from."""
+def table_frame(table: ParameterTable, source: Any, given: Mapping[str, Any]) -> pd.DataFrame:
+    """The table; with data (Responses or Moments) the column start holds the values the engine starts from.
+
+    given: priors, shown in the column prior where they are about a free parameter.
+    """
     frame = table.to_frame()
+    texts = prior_texts(table_priors(table, None, given), table.n_free)
+    shown = [(texts[row.free - 1] or None) if row.free else None for row in table.rows]
+    frame["prior"] = np.array(shown + [None] * (len(frame) - len(shown)), dtype=object)
     if source is None:
         return frame
     moments = _moments(table, source)

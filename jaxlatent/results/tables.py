@@ -9,10 +9,13 @@ from scipy.special import ndtr, ndtri
 
 from jaxlatent.data.responses import Responses
 from jaxlatent.inference.fitted import Fitted
+from jaxlatent.results.matrices import normal_matrix, total_moments
 from jaxlatent.results.values import estimates, jacobian, standardize
 
 if TYPE_CHECKING:
     import pandas as pd
+
+COLUMNS = {"intercepts": "intercept", "factor_means": "mean"}
 
 
 def confidence(est: np.ndarray, se: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
@@ -104,43 +107,15 @@ def matrix_frames(fitted: Fitted, name: str) -> pd.DataFrame:
 def _one_matrix(fitted: Fitted, name: str, g: int) -> pd.DataFrame:
     import pandas as pd
 
-    params = fitted.model.group(g)
-    latent, observed = list(fitted.table.latent), list(fitted.table.observed)
-    every = list(fitted.places.latent)
-    m = len(every)
-    at = [every.index(v) for v in latent]
-    plain = [v for v in observed if v not in fitted.places.carried]
-    rows = [observed.index(v) for v in plain]
-    match name:
-        case "loadings":
-            full = pd.DataFrame(params["loadings"][:, at], observed, latent)
-            for v in fitted.places.carried:
-                full.loc[v] = params["regressions"][every.index(v), at]
-            return full
-        case "intercepts":
-            values = {v: params["intercepts"][observed.index(v)] for v in plain}
-            values |= {v: params["factor_means"][every.index(v)] for v in fitted.places.carried}
-            return pd.DataFrame({"intercept": [values[v] for v in observed]}, observed)
-        case "residual_cov":
-            full = pd.DataFrame(0.0, observed, observed)
-            full.loc[plain, plain] = params["residual_cov"][np.ix_(rows, rows)]
-            c = [every.index(v) for v in fitted.places.carried]
-            full.loc[list(fitted.places.carried), list(fitted.places.carried)] = params["factor_cov"][np.ix_(c, c)]
-            return full
-        case "factor_cov":
-            return pd.DataFrame(latent_moments(fitted, g)[1][np.ix_(at, at)], latent, latent)
-        case "factor_means":
-            return pd.DataFrame({"mean": latent_moments(fitted, g)[0][at]}, latent)
-        case "regressions":
-            return pd.DataFrame(params["regressions"][:m, :m], every, every)
-    raise ValueError(f"Expected the name of a matrix; got {name!r}.")
+    values, axes = normal_matrix(fitted, fitted.model.group(g), name)
+    if len(axes) == 1:
+        return pd.DataFrame({COLUMNS[name]: values}, list(axes[0][1]))
+    return pd.DataFrame(values, list(axes[0][1]), list(axes[1][1]))
 
 
 def latent_moments(fitted: Fitted, g: int) -> tuple[np.ndarray, np.ndarray]:
     """Total means and covariances of all (also carried) latent variables of a group."""
-    params = fitted.model.group(g)
-    a = np.linalg.inv(np.eye(params["regressions"].shape[0]) - params["regressions"])
-    return a @ params["factor_means"], a @ params["factor_cov"] @ a.T
+    return total_moments(fitted.model.group(g))
 
 
 def implied_moments(fitted: Fitted) -> dict[str, tuple[pd.Series, pd.DataFrame]]:
@@ -182,15 +157,21 @@ def _explained(residual: float, total: float) -> float:
     return 1 - residual / total if residual >= 0 else np.nan
 
 
-def vcov_frame(fitted: Fitted, vcov: np.ndarray | None) -> pd.DataFrame:
-    """Covariance matrix of the free parameters with names such as visual=~x2 or their labels."""
-    import pandas as pd
-
+def free_names(fitted: Fitted) -> list[str]:
+    """Names of the free parameters, such as visual=~x2, with .g2 in the second group, or their labels."""
     names = [""] * fitted.table.n_free
     for row in fitted.table.rows:
         if row.free and not names[row.free - 1]:
             plain = f"{row.lhs}{row.op}{row.rhs}" + (f".g{row.group}" if row.group > 1 else "")
             names[row.free - 1] = row.label or plain
+    return names
+
+
+def vcov_frame(fitted: Fitted, vcov: np.ndarray | None) -> pd.DataFrame:
+    """Covariance matrix of the free parameters with names such as visual=~x2 or their labels."""
+    import pandas as pd
+
+    names = free_names(fitted)
     values = np.full((len(names),) * 2, np.nan) if vcov is None else vcov
     return pd.DataFrame(values, names, names)
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from scipy.stats import norm
 
 from jaxlatent.spec.item_table import ItemTable
 
 LOGISTIC = 1.702  # a normal ogive of slope 1 is close to a logistic curve of this slope
 SIZES = (0.3, 2.5)  # slopes start between these
+MOST = 0.95  # correlation between items
 
 
 def correlations(y: np.ndarray) -> np.ndarray:
@@ -27,6 +29,25 @@ def correlations(y: np.ndarray) -> np.ndarray:
     r = np.where(both > 2, cov / (spread * spread.T), 0)
     np.fill_diagonal(r, 1)
     return np.clip(r, -1, 1)
+
+
+def latent_correlations(r: np.ndarray, y: np.ndarray, shape: np.ndarray) -> np.ndarray:
+    """Correlations of the normal variables behind ordered items, to first order.
+
+    r*_jk = r_jk / (c_j c_k), c = sum_k phi(tau_k) / sd(y), the slope at 0 of the correlation of scores (Olsson, Drasgow
+    and Dorans 1982, eq. 9); shape [item]: 1 for ordered items, others keep theirs.
+    """
+    shrunk = np.ones(y.shape[1])
+    for j in np.flatnonzero(shape):
+        values, counts = np.unique(y[~np.isnan(y[:, j]), j], return_counts=True)
+        if len(values) > 1:
+            share = counts / counts.sum()
+            mean = share @ values
+            ordinates = norm.pdf(norm.ppf(np.cumsum(share)[:-1]))
+            shrunk[j] = np.diff(values) @ ordinates / math.sqrt(share @ (values - mean) ** 2)
+    out = np.clip(r / np.outer(shrunk, shrunk), -MOST, MOST)
+    np.fill_diagonal(out, 1)
+    return out
 
 
 def principal_loadings(r: np.ndarray, d: int, rounds: int = 4) -> np.ndarray:
@@ -61,7 +82,7 @@ def starting_free(table: ItemTable, start: np.ndarray, y: np.ndarray, shape: np.
     start: values from the margins alone; shape [item]: "ordered" items (1), others whose slopes start small (0).
     """
     free = start.copy()
-    r = correlations(y)
+    r = latent_correlations(correlations(y), y, shape)
     loadings, cov = _loadings(table, r)
     given: dict[tuple[int, ...], float] = {}
     for row in table.rows:

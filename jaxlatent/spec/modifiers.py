@@ -7,6 +7,7 @@ from typing import Any
 import numpy
 
 from .expressions import Expression, evaluate, names, parse_tokens
+from .prior_text import checked_prior
 from .tokens import Token
 
 Numbers = tuple[float | None, ...]
@@ -123,7 +124,8 @@ def read_modifier(part: tuple[Token, ...]) -> Modifiers:
         if first.text in _NUMERIC:
             return _one(first.text, tuple(_number(entry) for entry in _entries(inside)))
         if first.text in _TEXTUAL:
-            return _one(first.text, tuple(_text(entry) for entry in _entries(inside)))
+            read = _prior if first.text == "prior" else _text
+            return _one(first.text, tuple(read(entry) for entry in _entries(inside)))
     return Modifiers(fixed=(_number(part),))
 
 
@@ -191,3 +193,8 @@ def _text(entry: tuple[Token, ...]) -> str:
     if len(entry) > 2 or entry[0].kind not in ("string", "name"):
         raise entry[0].expected("a text in quotes")
     return entry[0].value
+
+
+def _prior(entry: tuple[Token, ...]) -> str:
+    _text(entry)
+    return checked_prior(entry[0])

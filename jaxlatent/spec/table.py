@@ -239,8 +239,6 @@ def unsupported(table: ParameterTable) -> str | None:
             return f"'{row.lhs}' is ordered; LeastSquares('dwls') will take thresholds, but not in this version."
         if row.level > 1:
             return "The model has two levels; ML will take two-level models, but not in this version."
-        if row.prior:
-            return f"'{row.lhs} {row.op} {row.rhs}' has a prior; ML will take priors, but not in this version."
         if ":" in row.rhs:
             return (
                 f"'{row.rhs}' is an interaction; MarginalML will take latent interactions, but not in this version "

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import ndtr, ndtri
 
+from jaxlatent.diagnostics.datatree import PREDICTIVE, datatree
+from jaxlatent.inference.draws import Draws
 from jaxlatent.inference.fitted import Fitted
 from jaxlatent.inference.information import Inference
 from jaxlatent.results.tables import _base
@@ -15,6 +17,7 @@ from jaxlatent.results.values import estimates, jacobian
 
 if TYPE_CHECKING:
     import pandas as pd
+    from xarray import DataTree
 
 INTERVALS = ("percentile", "bc", "bca")
 
@@ -33,6 +36,10 @@ class Bootstrap:
     def vcov(self) -> np.ndarray:
         """Covariance matrix of the draws [n_free, n_free]."""
         return np.cov(self.draws.T)
+
+    def to_datatree(self, *, predictive: int = PREDICTIVE, key: int = 0) -> DataTree:
+        """The draws as an ArviZ DataTree, in the group posterior: ``diagnostics.datatree`` says what else is in it."""
+        return datatree(self.fitted, Draws(self.draws[None], "bootstrap"), predictive=predictive, key=key)
 
     def parameters(self, ci: str = "percentile", level: float = 0.95) -> pd.DataFrame:
         """Estimates, bootstrap standard errors and intervals of every row and defined parameter.
