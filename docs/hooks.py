@@ -149,8 +149,8 @@ def _shown_output(output: dict) -> list[str]:
         return [f"```text\n{''.join(output['text']).rstrip()}\n```"]
     if "image/png" in data:
         label = "".join(data["text/plain"])
-        return [f'<figure class="output" markdown="0">\n<img alt="{label}" src="data:image/png;base64,{data["image/png"]}">'
-                "\n</figure>"]  # fmt: skip
+        picture = f'<img alt="{label}" src="data:image/png;base64,{data["image/png"]}">'
+        return [f'<figure class="output" markdown="0">\n{picture}\n</figure>']
     if "image/svg+xml" in data:
         drawn = re.sub(r"\n\s*(?=\n)", "", "".join(data["image/svg+xml"]))
         return [f'<figure class="output" markdown="0">\n{drawn[max(drawn.find("<svg"), 0) :]}\n</figure>']
