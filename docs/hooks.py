@@ -3,7 +3,10 @@
 - On a page with ``run: true`` in its front matter the blocks of Python run in one process, from top to bottom; below
   each stands what it printed, and the pictures it wrote.
 - ``<!-- example: examples/01_sem.py -->`` becomes that script, followed by what it printed.
+- ``<!-- notebook: notebooks/em_to_vae.ipynb -->`` becomes the cells and outputs of that executed copy.
+- ``<!-- picture: notebooks/em_to_vae.ipynb: a label -->`` becomes the picture of that label in it.
 - ``<!-- api -->`` becomes an entry for each name in ``jaxlatent.__all__``.
+- Formulas in TeX become MathML, which browsers show by themselves: no script, nothing from elsewhere.
 
 Outputs are kept in .cache/docs under a digest of the code, of jaxlatent's source and of the versions installed.
 """
@@ -12,6 +15,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import importlib
 import inspect
 import json
@@ -27,6 +31,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 EXAMPLE = re.compile(r"^<!-- example: (\S+) -->$", re.MULTILINE)
+NOTEBOOK = re.compile(r"^<!-- notebook: (\S+) -->$", re.MULTILINE)
+PICTURE = re.compile(r"^<!-- picture: (\S+): (.+) -->$", re.MULTILINE)
+FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
 LONGEST, FIRST, LAST = 400, 150, 60  # lines of an output: the middle of longer ones is left out
 SEPARATOR = "\x1e\n"
 SETTINGS = "import pandas as pd\npd.set_option('display.width', 120, 'display.max_columns', 20)\n"
@@ -122,6 +129,56 @@ def run_example(path: str) -> str:
     return shown(code, output.printed[0], output.pictures)
 
 
+def show_notebook(path: str) -> str:
+    """The cells of an executed notebook: text, code, and what it printed and drew; links are those of the site."""
+    cells = json.loads((ROOT / path).read_text(encoding="utf-8"))["cells"]
+    parts = []
+    for cell in cells:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            parts.append(source.replace("](../docs/", "](../"))
+        else:
+            parts += [f"```python\n{source}\n```", *(part for each in cell["outputs"] for part in _shown_output(each))]
+    return "\n\n".join(parts)
+
+
+def _shown_output(output: dict) -> list[str]:
+    """One output of a cell: what was printed, a table, or a picture."""
+    data = output.get("data", {})
+    if output["output_type"] == "stream":
+        return [f"```text\n{''.join(output['text']).rstrip()}\n```"]
+    if "image/png" in data:
+        label = "".join(data["text/plain"])
+        picture = f'<img alt="{label}" src="data:image/png;base64,{data["image/png"]}">'
+        return [f'<figure class="output" markdown="0">\n{picture}\n</figure>']
+    if "image/svg+xml" in data:
+        drawn = re.sub(r"\n\s*(?=\n)", "", "".join(data["image/svg+xml"]))
+        return [f'<figure class="output" markdown="0">\n{drawn[max(drawn.find("<svg"), 0) :]}\n</figure>']
+    if "text/html" in data:
+        table = re.sub(r"<style.*?</style>|\n\s*(?=\n)", "", "".join(data["text/html"]), flags=re.DOTALL)
+        return [f'<div class="output" markdown="0">\n{table}\n</div>']
+    return [f"```text\n{''.join(data['text/plain'])}\n```"]
+
+
+def notebook_picture(path: str, label: str) -> str:
+    """The picture with this label in an executed notebook; raises ValueError where there is none."""
+    cells = json.loads((ROOT / path).read_text(encoding="utf-8"))["cells"]
+    for output in (each for cell in cells for each in cell.get("outputs", ())):
+        if "image/png" in output.get("data", {}) and "".join(output["data"]["text/plain"]) == label:
+            return _shown_output(output)[0]
+    raise ValueError(f"{path} has no picture with the label {label!r}.")
+
+
+def formula(tex: str, *, block: bool) -> str:
+    """MathML of a formula; TeX as it is where latex2mathml, of the extra docs, is not installed."""
+    try:
+        from latex2mathml.converter import convert
+    except ImportError:
+        return f"<code>{html.escape(tex)}</code>"
+    made = convert(tex, display="block" if block else "inline")
+    return re.sub(r"<mi>(log|exp|det)</mi>(?!<mo[^>]*>&#x00028;)", r'<mo rspace="0.17em">\1</mo>', made)
+
+
 def api() -> str:
     """An entry of mkdocstrings for each public name, under the heading of the module that it comes from."""
     jaxlatent = importlib.import_module("jaxlatent")
@@ -144,4 +201,11 @@ def on_page_markdown(markdown: str, page, **_) -> str:
     if page.meta.get("run"):
         markdown = run_page(markdown)
     markdown = EXAMPLE.sub(lambda match: run_example(match[1]), markdown)
+    markdown = NOTEBOOK.sub(lambda match: show_notebook(match[1]), markdown)
+    markdown = PICTURE.sub(lambda match: notebook_picture(match[1], match[2]), markdown)
     return markdown.replace("<!-- api -->", api()) if "<!-- api -->" in markdown else markdown
+
+
+def on_page_content(page_html: str, **_) -> str:
+    """Called by mkdocs for each page, as HTML."""
+    return FORMULA.sub(lambda match: formula(html.unescape(match[2]), block=match[1] == "div"), page_html)

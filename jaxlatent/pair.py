@@ -101,7 +101,7 @@ def sample_parameters(bound: BoundModel) -> dict[str, Any]:
     Where there are groups, matrices are [group, ...]; with one group they have no group axis, like the deterministic
     sites. Change or replace matrices as you like and pass them to ``observe``.
     """
-    with jax.ensure_compile_time_eval():  # samplers trace the model; priors are host work
+    with jax.ensure_compile_time_eval():  # priors and their origins are constants, also while samplers trace the model
         sites = _sites(bound, "sample")
     params = parameter_sites(sites, bound.arrays.y.dtype)
     layout = bound.model.layout

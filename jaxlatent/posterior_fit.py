@@ -245,8 +245,7 @@ class PosteriorFit:
         if method not in (None, "eap"):
             raise ValueError(f"Expected method to be 'eap' for draws of an item response model; got {method!r}.")
         persons = persons_of(self._fitted, data)
-        sampled = self._sample.latent_mean is not None and data is None
-        if sampled:
+        if self._sample.latent_mean is not None and data is None:
             mean, error = self._sample.latent_mean, np.sqrt(np.asarray(self._sample.latent_variance))
         else:
             mean, error = item_posterior_scores(self._fitted, self.draws, persons.data)

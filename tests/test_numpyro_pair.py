@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpyro import handlers
 from numpyro.distributions import biject_to
-from numpyro.infer import MCMC, NUTS
+from numpyro.infer import MCMC, NUTS, Predictive
 
 import jaxlatent as jl
 from jaxlatent.models.block_prior import OnBlock
@@ -259,6 +259,8 @@ def test_parameters_and_observations_in_a_model_of_ones_own():
     np.testing.assert_array_equal(params["loadings"], jnp.full((1, 6, 1), found["common"]["value"]))
     drawn = trace(handlers.uncondition(model), bound.arrays)["responses"]["value"]
     assert set(np.unique(drawn)) == {0.0, 1.0}
+    prior = jax.jit(Predictive(model, num_samples=2))(jax.random.key(0), bound.arrays)  # as samplers trace it
+    assert prior["loadings_free"].shape == (2, 6)
 
 
 @pytest.mark.slow
