@@ -131,8 +131,8 @@ class IRT:
 
         data: a pandas or polars frame, a mapping of columns, an array (all columns are items), or Responses. engine:
         MarginalML(...) by default; NUTS(...) for posterior draws, which gives a PosteriorFit. group, weights: columns.
-        missing: None or "fiml" (all observed answers are used), or "listwise". key: random key of rules that draw points
-        and of posterior draws. progress: True shows every step.
+        missing: None or "fiml" (all observed answers are used), or "listwise". key: random key of rules that draw
+        points and of posterior draws. progress: True shows every step.
 
         Raises ValueError in one sentence where data and model don't go together; warns (ModelWarning) about solutions
         that should not be trusted as they are.
