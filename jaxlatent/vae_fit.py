@@ -17,9 +17,10 @@ from jaxlatent.inference.deep_fit import (
     DeepFitted,
     deep_log_likelihood_estimate,
 )
-from jaxlatent.inference.deep_occasions import labelled, new_rows
+from jaxlatent.inference.deep_occasions import new_rows
 from jaxlatent.inference.estimate import MESSAGES
 from jaxlatent.inference.importance import LogLikelihoodEstimate, PersonPosterior
+from jaxlatent.results.item_persons import labelled
 from jaxlatent.results.item_simulation import lengthened
 
 if TYPE_CHECKING:

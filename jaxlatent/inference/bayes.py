@@ -208,9 +208,9 @@ def item_posterior(fitted: ItemFitted) -> tuple[Posterior, np.ndarray]:
 def sampling_rule(fitted: ItemFitted) -> Any:
     """The fit's rule, or fewer nodes where the persons' posteriors are wide beside the distance of nodes.
 
-    n nodes are π / √n apart in the middle; an integrand of standard deviation s is summed to exp(-2 π² s² / distance²),
-    exp(-2 n s²), which is below 4e-4 for n > 4 / s². 1 / s² is at most 1 + sum_j c λ_j² with c = 1/4 for logistic items
-    and 1/3 for graded ones, the information of a logistic location.
+    n nodes are π / √n apart in the middle; an integrand of standard deviation s is summed to exp(-2 π² s² / distance²)
+    = exp(-2 n s²), which is below 4e-4 for n > 4 / s². 1 / s² is at most 1 + sum_j c λ_j² with c = 1/4 for logistic
+    items and 1/3 for graded ones, the information of a logistic location.
     """
     rule, families = fitted.rule, fitted.measurement.groups
     if not isinstance(rule, GaussHermite) or not all(isinstance(f, Logistic | Graded) for f, _ in families):

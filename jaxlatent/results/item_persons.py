@@ -12,6 +12,7 @@ from jaxlatent.data.responses import Responses
 from jaxlatent.inference.item_data import ItemData, ItemRows
 from jaxlatent.inference.item_occasions import read_occasions
 from jaxlatent.inference.marginal_fit import ItemFitted
+from jaxlatent.spec.occasions import Occasions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,3 +75,12 @@ def persons_of(fitted: ItemFitted, data: Any = None) -> Persons:
     )
     codes = fitted.coding.encode(source.y)
     return Persons(ItemData(codes, source.group, None, source.covariates), source.index, factors)
+
+
+def labelled(rows: LongRows, persons: np.ndarray, occasions: Occasions) -> Any:
+    """Person and occasion of every row, as a pandas index."""
+    import pandas as pd
+
+    when = np.array(occasions.labels, object)[rows.occasion]
+    names = [occasions.person or "person", occasions.occasion]
+    return pd.MultiIndex.from_arrays([np.asarray(persons)[rows.person], when], names=names)
