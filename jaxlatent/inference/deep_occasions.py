@@ -9,7 +9,6 @@ import numpy as np
 
 from jaxlatent.data.frames import column_names, is_named, numeric_matrix
 from jaxlatent.data.occasions import (
-    LongRows,
     labels_of,
     occasion_column,
     occasions_of_rows,
@@ -56,15 +55,6 @@ def new_rows(data: Any, occasions: Occasions) -> Responses:
     when = occasions_of_rows(data, occasions.occasion)
     rows = rows_of(labels_of(data, np.ones(len(who), bool)), who, when, occasions.labels, occasions.occasion)
     return widened(long, rows, who, occasions.n, occasions.repeated(occasions.items))
-
-
-def labelled(rows: LongRows, persons: np.ndarray, occasions: Occasions) -> Any:
-    """Person and occasion of every row, as a pandas index."""
-    import pandas as pd
-
-    when = np.array(occasions.labels, object)[rows.occasion]
-    names = [occasions.person or "person", occasions.occasion]
-    return pd.MultiIndex.from_arrays([np.asarray(persons)[rows.person], when], names=names)
 
 
 def repeated_columns(columns: Columns, occasions: Occasions) -> Columns:
