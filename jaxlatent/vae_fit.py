@@ -296,10 +296,14 @@ class DeepFit:
 
     def raw_rows(self, data: Any = None) -> pd.DataFrame:
         """Rows as the model reads them, in raw values: its columns in their order, missing cells nan."""
+        import pandas as pd
+
         codes, source = self._read(data)
         frame = self._frame(self._fitted.columns.decode(codes), source, self._names[0])
         if self._fitted.occasions is not None and source.long is not None:
-            frame.index = labelled(source.long, source.index, self._fitted.occasions)
+            when, long = self._fitted.occasions, source.long
+            rows = [np.asarray(source.index)[long.person], np.array(when.labels, object)[long.occasion]]
+            frame.index = pd.MultiIndex.from_arrays(rows, names=[when.person or "person", when.occasion])
         return frame
 
     def pictured(self) -> Pictured:
