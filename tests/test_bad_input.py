@@ -185,7 +185,6 @@ MODELS: list[Case] = [
     ("a composite", lambda: fit("c <~ x1 + x2\nx3 ~ c"), ["'c' is a composite", "not in this version"]),
     ("an interaction", lambda: fit("x1 ~ x2 + x3 + x2:x3"), ["'x2:x3' is an interaction", "as a column"]),
     ("ordered", lambda: jl.SEM(ONE, ordered=["x1"]).fit(people()), ["'x1' is ordered", "not in this version"]),
-    ("a prior", lambda: fit('f =~ x1 + prior("normal(0,1)")*x2 + x3'), ["f =~ x2", "prior", "not in this version"]),
     ("a block without groups", lambda: fit("group: 1\nf =~ x1 + x2\ngroup: 2\nf =~ x1 + x2"), ["'2'", "no group var"]),
 ]  # fmt: skip
 
