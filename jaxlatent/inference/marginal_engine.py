@@ -83,11 +83,12 @@ class Marginal:
         )
 
     def finish(self, problem: MarginalProblem, state: ScoringState) -> Estimate:
-        """free, and in statistics the reduced matrices: information (where computed) and cross-products."""
+        """free, and in statistics the reduced matrices: information (where computed), cross-products (where kept)."""
         free = problem.offset + problem.basis @ state.x
         prior = self.priors.second_order(problem.inner.layout, free)[0]
         statistics = {
-            "value": state.value, "decrement": state.decrement, "information": state.matrix, "cross": state.cross,
+            "value": state.value, "decrement": state.decrement, "information": state.matrix,
+            "cross": jnp.where(problem.options.keep_cross, state.cross, jnp.nan),
             "gradient": state.gradient, "log_prior": prior,
         }  # fmt: skip
         vcov = jnp.full((free.shape[0],) * 2, jnp.nan)
