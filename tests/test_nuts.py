@@ -217,7 +217,9 @@ def test_chain_summaries_are_arviz(fit):
     mine = summarize_chains(draws)
     assert np.allclose(mine.rhat, arviz_stats.rhat(tree)["x"], atol=1e-6)
     assert np.allclose(mine.ess_bulk, arviz_stats.ess(tree, method="bulk")["x"], rtol=1e-3)
-    assert np.allclose(mine.ess_tail, arviz_stats.ess(tree, method="tail")["x"], rtol=2e-2)
+    assert np.allclose(
+        mine.ess_tail, arviz_stats.ess(tree, method="tail", prob=(0.05, 0.95))["x"], rtol=5e-2
+    )  # quantiles interpolate
 
 
 def test_reflection_turns_a_factor_over(maximum):

@@ -70,10 +70,12 @@ def _ess(x: np.ndarray) -> float:
     covariance = np.fft.irfft(spectrum, size, axis=1)[:, :n].mean(0) / n
     within = covariance[0] * n / (n - 1)
     total = within * (n - 1) / n + (x.mean(1).var(ddof=1) if m > 1 else 0.0)
-    rho = 1 - (within - covariance * n / (n - 1)) / total
+    rho = 1 - (within - covariance) / total
     rho[0] = 1.0
-    pairs = rho[: n // 2 * 2].reshape(-1, 2).sum(1)
+    even = rho[: n // 2 * 2 : 2]
+    pairs = even + rho[1 : n // 2 * 2 : 2]
     negative = np.flatnonzero(pairs <= 0)
-    pairs = np.minimum.accumulate(pairs[: negative[0] if len(negative) else None])
-    time = max(-1 + 2 * pairs.sum(), 1 / np.log10(m * n))
+    end = int(negative[0]) if len(negative) else len(pairs)
+    last = max(even[end], 0.0) if end < len(even) else 0.0
+    time = max(-1 + 2 * np.minimum.accumulate(pairs[:end]).sum() + last, 1 / np.log10(m * n))
     return float(m * n / time)
