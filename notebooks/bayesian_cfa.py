@@ -32,8 +32,8 @@ syntax = "visual =~ x1 + x2 + x3\n textual =~ x4 + x5 + x6\n speed =~ x7 + x8 + 
 # %% [markdown]
 # ## Priors
 #
-# A parameter without a prior of yours has a weakly informative one, on the scale of the data. It can be read before anything is fitted.
-# Here loadings get one of ours.
+# Here loadings get a prior of ours, by class. Where the column is empty a parameter is fixed or has a weakly informative prior on the scale of
+# the data ([priors](../docs/priors.md)). The first loading of each factor is fixed to 1, as everywhere.
 
 # %%
 model = jl.SEM(syntax, priors={"loadings": dist.Normal(1, 1)})
@@ -70,7 +70,7 @@ plots = azp.plot_forest(tree, var_names=["=~"], filter_vars="like", combined=Tru
 
 # %% [markdown]
 # With 301 pupils and priors this mild, posterior means are close to maximum likelihood's estimates and posterior
-# standard deviations to its standard errors:
+# standard deviations to its standard errors. Where they differ, as for `x9`, the posterior is skewed:
 
 # %% tags=["long"]
 ml = jl.SEM(syntax).fit(data)
@@ -110,8 +110,8 @@ print(fit.predictive_checks(key=2).round(3))
 print(fit.fit_measures().round(3))
 
 # %% [markdown]
-# It does not quite: this model is known for one thing it lacks. Modification indices name it (`x9` belongs to the visual factor, too).
-# Leave-one-out cross-validation says what that is worth for pupils who were not in the sample. Each pupil's likelihood is the
+# It does not: no replicated data set is as far from the model as the observed one. What is lacking is known, and the modification indices
+# of the same model name it: `x9` measures the visual factor, too. Leave-one-out cross-validation says what that is worth for pupils who were not in the sample. Each pupil's likelihood is the
 # marginal one, so that "one left out" is a person:
 
 # %% tags=["long"]
