@@ -20,7 +20,6 @@ from jaxlatent.inference.deep_fit import (
 from jaxlatent.inference.deep_occasions import new_rows
 from jaxlatent.inference.estimate import MESSAGES
 from jaxlatent.inference.importance import LogLikelihoodEstimate, PersonPosterior
-from jaxlatent.results.item_persons import labelled
 from jaxlatent.results.item_simulation import lengthened
 
 if TYPE_CHECKING:

@@ -169,6 +169,7 @@ def learned(bent):
     return jl.IRT("2pl", latent=jl.latent.Flow("spline")).fit(bent, jl.AmortizedVI(max_epochs=60))
 
 
+@pytest.mark.study
 def test_a_flow_beats_the_normal_where_persons_are_no_normal_sample(bent, learned):
     normal = jl.IRT("2pl").fit(bent)
     assert learned.log_likelihood > normal.log_likelihood + 20
