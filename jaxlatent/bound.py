@@ -51,7 +51,7 @@ def bind(spec: Any, table: ParameterTable, source: Responses | Moments) -> Bound
         # without a mean structure the likelihood of rows is that of centred variables
         source = replace(source, y=source.y - moments.mean[source.group])
     arrays = Arrays.of(source.y, group=source.group, weight=source.weight)
-    priors = table_priors(table, layout, spec.priors)
+    priors = table_priors(table, layout, getattr(spec, "priors", {}))
     return BoundModel(spec, table, LatentVariableModel.normal(layout), source, arrays, priors)
 
 

@@ -59,6 +59,7 @@ def test_the_sampled_log_likelihood_is_within_its_error(exact, polished):
         _ = exact.log_likelihood_estimate
 
 
+@pytest.mark.study
 def test_training_alone_comes_near(lsat, exact):
     """Without polishing the log-likelihood is within half a unit of the maximum, and scores are the same."""
     fit = jl.IRT("2pl").fit(lsat, jl.AmortizedVI(polish=False))
@@ -268,6 +269,7 @@ def test_a_batch_is_the_loop(lsat):
     assert batch.vcov.shape == (3, 10, 10) and (batch.code == 1).all()
 
 
+@pytest.mark.study
 def test_a_run_that_falls_goes_back(lsat):
     """A flow guide at the usual rate can diverge on five items: the run goes back to its best look, or says so."""
     with warnings.catch_warnings():

@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from conftest import QUICK
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -56,7 +57,8 @@ def test_links_lead_somewhere(path):
 
 
 @pytest.mark.slow
-def test_python_in_readme_runs(hooks):
+def test_python_in_readme_runs(hooks, monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", QUICK)
     output = hooks.run(hooks.BLOCK.findall((ROOT / "README.md").read_text()))
     assert "indirect" in output.printed[0] and "democracy.svg" in output.pictures
 
@@ -64,7 +66,8 @@ def test_python_in_readme_runs(hooks):
 @pytest.mark.parametrize(
     "page", [path for path in PAGES if "run: true" in path.read_text()], ids=lambda path: path.name
 )
-def test_python_on_pages_runs(hooks, page):
+def test_python_on_pages_runs(hooks, page, monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", QUICK)
     text = page.read_text()
     assert len(hooks.run_page(text)) > len(text)
 

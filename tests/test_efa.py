@@ -296,6 +296,7 @@ def test_full_information(hs, fit, incomplete, full_information):
     assert f.scores(incomplete.head(3)).notna().all().all()
 
 
+@pytest.mark.study
 def test_full_information_keeps_to_the_least_variances(incomplete):
     """Without bounds a residual variance of four factors would be far below zero."""
     with pytest.warns(jl.ModelWarning, match="residual variance of x7 is held"):

@@ -39,6 +39,7 @@ def in_groups():
     return jl.IRT("graded", group_equal=("loadings", "intercepts")).fit(sample(groups=2), group="country")
 
 
+@pytest.mark.study
 def test_rotation_changes_no_probability():
     plain = two_factors()
     turned = plain.rotate("oblimin")

@@ -263,7 +263,7 @@ def test_parameters_and_observations_in_a_model_of_ones_own():
     assert prior["loadings_free"].shape == (2, 6)
 
 
-@pytest.mark.slow
+@pytest.mark.study
 def test_nuts_finds_what_marginal_maximum_likelihood_finds():
     """The example of the documentation; posterior means of a thousand persons within a posterior sd of the maximum."""
     data = jl.datasets.load("lsat7")

@@ -8,11 +8,11 @@ import numpy as np
 from jaxlatent.data.arrays import Arrays
 from jaxlatent.guides.encoding import Encoding
 from jaxlatent.models.latent_variable_model import LatentVariableModel
+from jaxlatent.spec.item_start import coded_correlations
 
 LOGISTIC_VARIANCE = np.pi**2 / 3
 SHARE = 0.8  # of the variance of x that its mean given y has at the start, where it is decoded
 MOST_ROWS = 2000  # of which principal components are taken
-COARSE = 0.85  # correlation of a coded response with the continuous one behind it
 
 
 def linear_start(
@@ -41,7 +41,8 @@ def linear_start(
     for k, items in encoding.sizes:
         numeric[list(items)] = k == 0
     common = np.einsum("jd,de,je->j", slopes, psi, slopes)
-    total = np.where(numeric, np.maximum(sd, np.sqrt(common) / 0.95), np.sqrt(common + LOGISTIC_VARIANCE) / COARSE)
+    coarse = coded_correlations(np.where(observed, y, np.nan), ~numeric)
+    total = np.where(numeric, np.maximum(sd, np.sqrt(common) / 0.95), np.sqrt(common + LOGISTIC_VARIANCE) / coarse)
     c = slopes / total[:, None]
     unique = np.maximum(1 - np.einsum("jd,de,je->j", c, psi, c), 0.05)
     cov = np.linalg.inv(np.linalg.inv(psi) + (c / unique[:, None]).T @ c)

@@ -31,21 +31,28 @@ def correlations(y: np.ndarray) -> np.ndarray:
     return np.clip(r, -1, 1)
 
 
-def latent_correlations(r: np.ndarray, y: np.ndarray, shape: np.ndarray) -> np.ndarray:
-    """Correlations of the normal variables behind ordered items, to first order.
+def coded_correlations(y: np.ndarray, shape: np.ndarray) -> np.ndarray:
+    """Correlation of each coded item with the normal variable behind it [item]; 1 where shape [item] is 0.
 
-    r*_jk = r_jk / (c_j c_k), c = sum_k phi(tau_k) / sd(y), the slope at 0 of the correlation of scores (Olsson, Drasgow
-    and Dorans 1982, eq. 9); shape [item]: 1 for ordered items, others keep theirs.
+    c = sum_k phi(tau_k) (s_k+1 - s_k) / sd(y) for scores s (Olsson, Drasgow and Dorans 1982, eq. 9).
     """
-    shrunk = np.ones(y.shape[1])
+    out = np.ones(y.shape[1])
     for j in np.flatnonzero(shape):
         values, counts = np.unique(y[~np.isnan(y[:, j]), j], return_counts=True)
         if len(values) > 1:
             share = counts / counts.sum()
-            mean = share @ values
             ordinates = norm.pdf(norm.ppf(np.cumsum(share)[:-1]))
-            shrunk[j] = np.diff(values) @ ordinates / math.sqrt(share @ (values - mean) ** 2)
-    out = np.clip(r / np.outer(shrunk, shrunk), -MOST, MOST)
+            out[j] = np.diff(values) @ ordinates / math.sqrt(share @ (values - share @ values) ** 2)
+    return out
+
+
+def latent_correlations(r: np.ndarray, y: np.ndarray, shape: np.ndarray) -> np.ndarray:
+    """Correlations of the normal variables behind ordered items, to first order: r*_jk = r_jk / (c_j c_k).
+
+    shape [item]: 1 for ordered items, others keep theirs; c: see ``coded_correlations``.
+    """
+    c = coded_correlations(y, shape)
+    out = np.clip(r / np.outer(c, c), -MOST, MOST)
     np.fill_diagonal(out, 1)
     return out
 
