@@ -1,8 +1,8 @@
 """The folder of reference answers, a rule (where it is there, no parity test may be skipped), and how to compile.
 
-Tests spend most of their time compiling: the compiler optimises little here, also for the programs of pages and notebooks.
-Examples, commands and benchmarks are compiled as for users; so is everything that runs in the tests' own processes if
-XLA_FLAGS is set (to nothing, say).
+Tests spend most of their time compiling: the compiler optimises little here, also for the programs of pages and
+notebooks. Examples, commands and benchmarks are compiled as for users; so is everything that runs in the tests' own
+processes if XLA_FLAGS is set (to nothing, say).
 """
 
 from __future__ import annotations
