@@ -201,6 +201,7 @@ def test_plots_of_training_and_density(learned, exact, tmp_path):
         exact.plot.loss()
 
 
+@pytest.mark.study
 def test_two_devices_give_the_answer_of_one(tmp_path):
     """Persons over two devices; sums differ in their order only."""
     code = textwrap.dedent("""
