@@ -2,27 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jaxlatent.models.cells import implied, round_up
+from jaxlatent.sem import SEM
 from jaxlatent.spec.layout import layout_of, places
 from jaxlatent.spec.start import starting_values
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from jaxlatent.sem import SEM
+    from jaxlatent.irt import IRT
 
 
-def simulate(model: SEM, params: Mapping[str, float], n: int, key: int = 0) -> pd.DataFrame:
+def simulate(
+    model: SEM | IRT,
+    params: Mapping[str, Any],
+    n: int,
+    key: int = 0,
+    *,
+    items: Sequence[str] | None = None,
+    categories: int | Mapping[str, int] | None = None,
+    groups: Sequence[str] | None = None,
+    covariates: Any = None,
+) -> pd.DataFrame:
     """n persons from a model with given parameters: a frame of its observed variables.
 
     params: values by label, or by row ("visual =~ x2", "x1 ~~ x1"); every free parameter that is not given takes the
-    value a fit would start from with unit variances. Raises ValueError for a name the model does not have, or a
-    covariance matrix that is not positive definite.
+    value a fit would start from with unit variances.
+
+    Of an item response model also by matrix: "loadings" [item x factor], "intercepts" [item x category - 1],
+    "guessing", "upper", "scoring", "factor_cov", "factor_means", ..., with a leading axis for groups; frames may be
+    labelled; nan: not given. Loadings and variances of factors are 1 unless given. items: names, where factors and
+    loadings don't have them. categories: a number, or a dict by item, where intercepts don't say. groups: labels, n
+    persons each. covariates: their values [n x covariate].
+
+    Raises ValueError for a name the model does not have, a value out of range or of a fixed cell, or a covariance
+    matrix that is not positive definite.
     """
     import pandas as pd
 
@@ -30,6 +49,16 @@ def simulate(model: SEM, params: Mapping[str, float], n: int, key: int = 0) -> p
         raise ValueError(f"Expected n, the number of persons, to be a positive whole number; got {n!r}.")
     if not isinstance(params, Mapping):
         raise ValueError(f"Expected params to map names to values; got {params!r}.")
+    if not isinstance(model, SEM):
+        from jaxlatent.simulate_items import IRT, simulate_items
+
+        if not isinstance(model, IRT):
+            raise ValueError(f"Expected jl.SEM(...) or jl.IRT(...) as the model; got {model!r}.")
+        return simulate_items(
+            model, params, int(n), key, items=items, categories=categories, groups=groups, covariates=covariates
+        )
+    if not (items is categories is groups is covariates is None):
+        raise ValueError("items, categories, groups and covariates are for item response models: leave them out.")
     table = model.table()
     p = len(table.observed)
     names: dict[str, int] = {}

@@ -23,8 +23,8 @@ from jaxlatent.inference.marginal_fit import (
     pattern_data,
     problem_of,
 )
-from jaxlatent.models.louis import information
 from jaxlatent.models.marginal import evaluate
+from jaxlatent.models.observed import observed_information
 from jaxlatent.models.points import Form, Problem
 from jaxlatent.numerics.program import jit
 from jaxlatent.results.item_tables import row_name
@@ -56,7 +56,7 @@ def _derivatives(
     form: Form, observed: bool, problem: Problem, free: jax.Array, modes: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     at = evaluate(form, problem, free, modes, STEPS)
-    matrix = information(form, problem, free, modes, STEPS)[0] if observed else at.cross
+    matrix = observed_information(form, problem, free, modes, STEPS)[0] if observed else at.cross
     return at.score, matrix, at.cross
 
 

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from jaxlatent.inference.estimate import Estimate
 from jaxlatent.inference.priors import Priors
 from jaxlatent.models.feasible import step_shares
-from jaxlatent.models.louis import information
 from jaxlatent.models.marginal import evaluate, person_scores
+from jaxlatent.models.observed import observed_information
 from jaxlatent.models.points import Form, Problem
 from jaxlatent.numerics.newton import RUNNING
 from jaxlatent.numerics.program import jit
@@ -51,9 +51,9 @@ class Marginal:
         return First(-at.log_likelihood - value, -z.T @ (at.score + gradient), cross, at.modes)
 
     def second(self, problem: MarginalProblem, x: jax.Array, modes: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Observed information and that of the complete data, with the curvature of the prior."""
+        """Observed information and one that is positive definite, with the curvature of the prior."""
         free = problem.offset + problem.basis @ x
-        observed, complete = information(self.form, problem.inner, free, modes, 0)
+        observed, complete = observed_information(self.form, problem.inner, free, modes, 0)
         hessian = self.priors.second_order(problem.inner.layout, free)[2]
         z = problem.basis
         return z.T @ (observed - hessian) @ z, z.T @ (complete - hessian) @ z

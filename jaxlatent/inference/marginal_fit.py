@@ -88,7 +88,10 @@ def form_of(measurement: Measurement, coding: Coding, rule: Any, reduction: Redu
     k = coding.n_categories
     categories = tuple(max(k[j] for j in items) if family.categorical else 0 for family, items in measurement.groups)
     reduction = reduction if isinstance(rule, GaussHermite) else None
-    return Form(measurement, is_personal(rule), categories, isinstance(rule, ImportanceSampling), reduction)
+    return Form(
+        measurement, is_personal(rule), categories, isinstance(rule, ImportanceSampling), reduction,
+        isinstance(rule, Laplace),
+    )  # fmt: skip
 
 
 def problem_of(
@@ -318,11 +321,6 @@ def is_large(problem: MarginalProblem) -> bool:
 def choose_rule(engine: MarginalML, n_factors: int, reduction: Reduction | None = None) -> tuple[Any, str]:
     """The rule of integration, and why."""
     rule = engine.integration
-    if isinstance(rule, Laplace):
-        raise ValueError(
-            "MarginalML does not take Laplace() in this version: scores at one point are not the gradient of its"
-            " likelihood. Use AdaptiveGaussHermite(3), or more nodes."
-        )
     if getattr(rule, "proposal", None) is not None:
         raise ValueError("MarginalML centres its points itself: leave proposal out, or use AmortizedVI(guide=...).")
     if reduction is None:
@@ -330,6 +328,8 @@ def choose_rule(engine: MarginalML, n_factors: int, reduction: Reduction | None 
     else:
         d = len(reduction.general) + 1
         reason = f"{len(reduction.specific)} specific factors are integrated one at a time, {d} dimensions in all"
+    if isinstance(rule, Laplace):
+        return rule, "as asked for; an approximation, whose error falls with items for each factor and not with persons"
     if rule is not None:
         apart = reduction is not None and isinstance(rule, GaussHermite)
         return rule, f"as asked for; {reason}" if apart else "as asked for"
@@ -343,8 +343,9 @@ def solver_options(form: Form, problem: Problem, q: int, n: int, engine: Margina
     """How the solver goes about it: cross-products where persons are many."""
     rows = float((problem.chunks.weight > 0).sum())
     cost = rows * problem.n_points * q**2
-    tolerance = engine.tolerance or (1e-5 if form.personal else 1e-10)
-    slack = 1e-6 if form.personal else 1e-10
+    exact = not form.personal or form.laplace
+    tolerance = engine.tolerance or (1e-10 if exact else 1e-5)
+    slack = 1e-10 if exact else 1e-6
     by_cross = n >= PER_PARAMETER * q or cost > AFFORDABLE
     keep = engine.se in ("crossprod", "sandwich")
     return Options(tolerance, MAX_STEPS, slack, by_cross, engine.se in ("observed", "sandwich"), keep)

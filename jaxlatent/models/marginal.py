@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxlatent.models.laplace import laplace_moments
 from jaxlatent.models.persons import (
     Inputs,
     by_slots,
@@ -110,9 +111,11 @@ def person_moments(form: Form, problem: Problem, free: jax.Array, modes: jax.Arr
     here = setting(form, problem, free, modes.dtype)
 
     def one(each: Inputs) -> PersonMoments:
-        _, chunk, found, at, mode = posterior_of(form, problem, here, each, steps)
+        group, chunk, found, at, mode = posterior_of(form, problem, here, each, steps)
         if isinstance(at, ReducedPosterior):
             return PersonMoments(found.log_marginal, *reduced_moments(at), mode)
+        if form.laplace:
+            return PersonMoments(found.log_marginal, *laplace_moments(form, group, chunk, mode), mode)
         x = jnp.broadcast_to(at.x, (chunk.y.shape[0], *at.x.shape[1:]))
         mean = (found.weight[..., None] * x).sum(1)
         away = x - mean[:, None, :]

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxlatent.data.chunks import dense_chunk
+from jaxlatent.models.laplace import laplace_posterior
 from jaxlatent.models.latent_prior import Prior, prior_of, prior_vector
 from jaxlatent.models.points import Form, Group, Located, Problem, group_at, personal_points, shared_points
 from jaxlatent.models.posterior import Chunk, Posterior, Table, posterior, tables_of
@@ -113,6 +114,10 @@ class Found(NamedTuple):
 
 def posterior_of(form: Form, problem: Problem, here: Setting, each: Inputs, steps: Any) -> Found:
     """The posterior of one chunk."""
+    if form.laplace:
+        group, chunk = chunk_of(here, each)
+        found, at, mode = laplace_posterior(form, problem.slots, group, chunk, each.modes)
+        return Found(group, chunk, found, at, mode)
     if here.blocks is None:
         group, chunk, tables, at, modes = located(form, problem, here, each, steps)
         return Found(group, chunk, posterior(form, problem.slots, group, tables, chunk, at), at, modes)

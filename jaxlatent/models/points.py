@@ -27,7 +27,8 @@ from jaxlatent.spec.two_tier import Reduction
 @dataclass(frozen=True)
 class Form:
     """What is static: families, whether points are each person's own, categories by family (0: not categorical),
-    whether posterior weights are jackknifed, and how the factors split where the integral is done on fewer points.
+    whether posterior weights are jackknifed, how the factors split where the integral is done on fewer points, and
+    whether Laplace's approximation stands for the sum over points.
     """
 
     measurement: Measurement
@@ -35,6 +36,7 @@ class Form:
     categories: tuple[int, ...]
     jackknife: bool = False
     reduction: Reduction | None = None
+    laplace: bool = False
 
 
 class Points(NamedTuple):
@@ -98,43 +100,63 @@ def group_at(loadings: jax.Array, slots: list[FamilySlots], prior: Prior, g: Any
     return Group(loadings[g], [slots_at(each, g) for each in slots], Prior(*(a[g] for a in prior)))
 
 
+class Bent(NamedTuple):
+    """Derivatives of log p(y, x) by x: gradient [person, D], curvature and exact [person, D, D].
+
+    exact is minus the second derivatives. In curvature an item counts where it bends downwards, so that the matrix is
+    positive definite for every family; they differ where log p(y | x) is not concave.
+    """
+
+    gradient: jax.Array
+    curvature: jax.Array
+    exact: jax.Array
+
+
+def joint_derivatives(
+    form: Form, group: Group, y: jax.Array, seen: jax.Array, design: jax.Array, x: jax.Array
+) -> Bent:
+    """Derivatives at x [person, D]."""
+    d = x.shape[-1]
+    gradient = design @ group.prior.linear.T - x @ group.prior.precision
+    curvature = exact = jnp.broadcast_to(group.prior.precision, (*x.shape, d))
+    for (family, _), at, each in zip(
+        form.measurement.groups, family_positions(form.measurement), group.slots, strict=True
+    ):
+        rows = group.loadings[at]
+        own = jax.tree.map(lambda a: a[None], each).read(family)
+        eta = x @ rows.T
+
+        def slope(e: jax.Array, own: Any = own, family: Any = family, at: Any = at) -> jax.Array:
+            return jax.grad(lambda v: family.log_prob(v, own, y[:, at]).sum())(e)
+
+        first, second = jax.jvp(slope, (eta,), (jnp.ones_like(eta),))
+        gradient = gradient + jnp.where(seen[:, at], first, 0) @ rows
+        outer = (rows[:, :, None] * rows[:, None, :]).reshape(-1, d * d)
+        bend = jnp.where(seen[:, at], -second, 0)
+        curvature = curvature + (jnp.maximum(bend, 0) @ outer).reshape(-1, d, d)
+        exact = exact + (bend @ outer).reshape(-1, d, d)
+    return Bent(gradient, curvature, exact)
+
+
+def newton_step(gradient: jax.Array, curvature: jax.Array) -> jax.Array:
+    """curvature^-1 gradient [person, D], at most 2 long."""
+    lower = cholesky_cells(cells_of(curvature))
+    step = jnp.stack(backward(lower, forward(lower, [gradient[..., i] for i in range(gradient.shape[-1])])), -1)
+    size = jnp.sqrt((step**2).sum(-1, keepdims=True))
+    return step * jnp.minimum(1.0, 2.0 / jnp.maximum(size, 1e-30))
+
+
 def posterior_mode(
     form: Form, group: Group, y: jax.Array, seen: jax.Array, design: jax.Array, start: jax.Array, steps: Any
 ) -> tuple[jax.Array, Any]:
-    """Modes [person, D] of p(x | y) and the Cholesky cells of the curvature there, by damped Newton steps.
-
-    The curvature of an item counts where it is positive, so that the matrix is positive definite for every family.
-    """
-    positions = family_positions(form.measurement)
-    d = start.shape[-1]
-    shift = design @ group.prior.linear.T
-
-    def derivatives(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        gradient, curvature = shift - x @ group.prior.precision, group.prior.precision
-        for (family, _), at, each in zip(form.measurement.groups, positions, group.slots, strict=True):
-            rows = group.loadings[at]
-            own = jax.tree.map(lambda a: a[None], each).read(family)
-            eta = x @ rows.T
-
-            def slope(e: jax.Array, own: Any = own, family: Any = family, at: Any = at) -> jax.Array:
-                return jax.grad(lambda v: family.log_prob(v, own, y[:, at]).sum())(e)
-
-            first, second = jax.jvp(slope, (eta,), (jnp.ones_like(eta),))
-            gradient = gradient + jnp.where(seen[:, at], first, 0) @ rows
-            outer = (rows[:, :, None] * rows[:, None, :]).reshape(-1, d * d)
-            bend = jnp.where(seen[:, at], jnp.maximum(-second, 0), 0)
-            curvature = curvature + (bend @ outer).reshape(-1, d, d)
-        return gradient, jnp.broadcast_to(curvature, (*x.shape, d))
+    """Modes [person, D] of p(x | y) and the Cholesky cells of the curvature there, by damped Newton steps."""
 
     def newton(_: Any, x: jax.Array) -> jax.Array:
-        gradient, curvature = derivatives(x)
-        lower = cholesky_cells(cells_of(curvature))
-        step = jnp.stack(backward(lower, forward(lower, [gradient[..., i] for i in range(d)])), -1)
-        size = jnp.sqrt((step**2).sum(-1, keepdims=True))
-        return x + step * jnp.minimum(1.0, 2.0 / jnp.maximum(size, 1e-30))
+        at = joint_derivatives(form, group, y, seen, design, x)
+        return x + newton_step(at.gradient, at.curvature)
 
     x = lax.fori_loop(0, steps, newton, start)
-    return x, cholesky_cells(cells_of(derivatives(x)[1]))
+    return x, cholesky_cells(cells_of(joint_derivatives(form, group, y, seen, design, x).curvature))
 
 
 def personal_points(
