@@ -16,6 +16,7 @@ import argparse
 import functools
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -131,7 +132,9 @@ def classifier(seeds: int) -> Iterator[Line]:
             for seed, (x, x_test) in enumerate(each[:runs]):
                 at = _balanced(y, count, seed)
                 model = make_pipeline(StandardScaler(), LogisticRegressionCV(Cs=6, cv=3, max_iter=2000))
-                scores.append(model.fit(x[at], y[at]).score(x_test, y_test))
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", FutureWarning)  # scikit-learn's, about defaults to come
+                    scores.append(model.fit(x[at], y[at]).score(x_test, y_test))
             figures.append(f"{name} {_spread(scores)}")
         yield Line(f"{count} labels", ", ".join(figures))
 
