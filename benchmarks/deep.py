@@ -13,8 +13,10 @@ the tables to a file.
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -52,12 +54,12 @@ def paired(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
 
 def iwae(seeds: int) -> Iterator[Line]:
     """VAE and IWAE on the same split."""
-    train, test, _, _ = digits()
+    _, test, _, _ = digits()
     for size in (8, (16, 8)):
         found: dict[int, list[np.ndarray]] = {k: [] for k in PARTICLES}
         for k in PARTICLES:
             for seed in range(seeds):
-                fit = jl.VAE(size, "bernoulli", hidden=HIDDEN).fit(train, jl.AmortizedVI(particles=k), key=seed)
+                fit = _fitted(seed, size=size, particles=k)
                 found[k].append(fit.log_likelihoods(test, n_samples=SAMPLES).to_numpy())
             yield Line(f"size {size}, k = {k}", f"{_spread([each.mean() for each in found[k]])} a test image")
         gain, error = paired(np.mean(found[1], 0), np.mean(found[50], 0))
@@ -81,20 +83,22 @@ def simulated(seeds: int) -> Iterator[Line]:
 
 def flow(seeds: int) -> Iterator[Line]:
     """A learned density of x against the normal one."""
-    train, test, _, _ = digits()
+    _, test, _, _ = digits()
     found: dict[str, list[np.ndarray]] = {}
-    for name, latent in (("normal", None), ("flow", jl.latent.Flow("spline"))):
-        fits = _fits(train, seeds, latent)
+    for name in ("normal", "flow"):
+        fits = [_fitted(seed, flow=name == "flow") for seed in range(seeds)]
         found[name] = [fit.log_likelihoods(test, n_samples=SAMPLES).to_numpy() for fit in fits]
         yield Line(name, f"{_spread([each.mean() for each in found[name]])} a test image")
     gain, error = paired(np.mean(found["normal"], 0), np.mean(found["flow"], 0))
     yield Line("flow minus normal", f"{gain:.3f}, standard error {error:.3f}", gain > -2 * error)
 
 
-def _fits(train: pd.DataFrame, seeds: int, latent: Any = None) -> list[Any]:
-    """The model of 8 latent variables with five particles, once for every seed."""
-    model, engine = jl.VAE(8, "bernoulli", hidden=HIDDEN, latent=latent), jl.AmortizedVI(particles=5)
-    return [model.fit(train, engine, key=seed) for seed in range(seeds)]
+@functools.cache
+def _fitted(seed: int, *, size: int | tuple[int, ...] = 8, particles: int = 5, flow: bool = False) -> Any:
+    """The model of the images to train, fitted once however many rows ask for it."""
+    latent = jl.latent.Flow("spline") if flow else None
+    model = jl.VAE(size, "bernoulli", hidden=HIDDEN, latent=latent)
+    return model.fit(digits()[0], jl.AmortizedVI(particles=particles), key=seed)
 
 
 def _spread(values: Sequence[float]) -> str:
@@ -113,7 +117,8 @@ def classifier(seeds: int) -> Iterator[Line]:
 
     train, test, y, y_test = digits()
     parts = PCA(8).fit(train)
-    encoded = [(fit.transform(train).to_numpy(), fit.transform(test).to_numpy()) for fit in _fits(train, seeds)]
+    fits = [_fitted(seed) for seed in range(seeds)]
+    encoded = [(fit.transform(train).to_numpy(), fit.transform(test).to_numpy()) for fit in fits]
     inputs = {
         "8 factors": encoded,
         "64 pixels": [(train.to_numpy(), test.to_numpy())] * seeds,
@@ -127,7 +132,9 @@ def classifier(seeds: int) -> Iterator[Line]:
             for seed, (x, x_test) in enumerate(each[:runs]):
                 at = _balanced(y, count, seed)
                 model = make_pipeline(StandardScaler(), LogisticRegressionCV(Cs=6, cv=3, max_iter=2000))
-                scores.append(model.fit(x[at], y[at]).score(x_test, y_test))
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", FutureWarning)  # scikit-learn's, about defaults to come
+                    scores.append(model.fit(x[at], y[at]).score(x_test, y_test))
             figures.append(f"{name} {_spread(scores)}")
         yield Line(f"{count} labels", ", ".join(figures))
 
@@ -139,7 +146,7 @@ def generated(seeds: int) -> Iterator[Line]:
     train, test, y, y_test = digits()
     judge = SVC(C=5).fit(train, y)
     right = []
-    for fit in _fits(train, seeds):
+    for fit in (_fitted(seed) for seed in range(seeds)):
         images = [(fit.generate(train[y == label], 300, key=label) > 0.5).astype(int) for label in range(10)]
         right.append([(judge.predict(each) == label).mean() for label, each in enumerate(images)])
     found = np.mean(right, axis=1)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from jaxlatent.data.long_arrays import LongResponses
-from jaxlatent.data.responses import Responses
-from jaxlatent.inference.clustered_items import ClusteredItems
+from jaxlatent.inference.clustered_items import ClusteredItems, ClusteredPersons
 from jaxlatent.report.blocks import Block, Heading, Row, Table
 from jaxlatent.report.numbers import fixed
 from jaxlatent.report.summary import Summary, SummaryInfo, header_rows, warning_blocks
@@ -27,15 +26,14 @@ class ClusteredItemFit:
     """
 
     def __init__(
-        self, spec: Any, fitted: ClusteredItems, engine: Any, responses: Responses | LongResponses, cluster: str,
-        labels: np.ndarray, elapsed: float,
-    ) -> None:  # fmt: skip
+        self, spec: Any, fitted: ClusteredItems, engine: Any, notes: tuple[str, ...], cluster: str, elapsed: float
+    ) -> None:
         self.spec, self.engine, self.cluster, self.elapsed = spec, engine, cluster, elapsed
-        self._fitted, self._responses, self._labels = fitted, responses, labels
+        self._fitted, self._notes = fitted, notes
 
     def __repr__(self) -> str:
         state = "converged" if self.converged else "NOT converged"
-        size = f"n = {self._fitted.arrays.n_persons} in {self._fitted.grid.n_clusters} clusters"
+        size = f"n = {self._fitted.n_persons} in {self._fitted.n_clusters} clusters"
         return f"<ClusteredItemFit by {self.engine.name}: {self._n_parameters} parameters, {size}, {state}>"
 
     @property
@@ -68,7 +66,7 @@ class ClusteredItemFit:
     @property
     def notes(self) -> tuple[str, ...]:
         """What was done to the data on the way."""
-        return self._responses.notes
+        return self._notes
 
     @property
     def _n_parameters(self) -> int:
@@ -126,27 +124,51 @@ class ClusteredItemFit:
         """npar, logl, aic, bic (by persons), ntotal, nclusters."""
         import pandas as pd
 
-        q, n, logl = self._n_parameters, self._fitted.arrays.n_persons, self.log_likelihood
+        q, n, logl = self._n_parameters, self._fitted.n_persons, self.log_likelihood
         out = {"npar": q, "logl": logl, "aic": 2 * q - 2 * logl, "bic": math.log(n) * q - 2 * logl, "ntotal": n}
-        return pd.Series(out | {"nclusters": self._fitted.grid.n_clusters}, dtype=float)
+        return pd.Series(out | {"nclusters": self._fitted.n_clusters}, dtype=float)
 
-    def scores(self, return_se: bool = False) -> pd.DataFrame:
-        """Posterior means of the fitted persons' x = u + e, and of their cluster's u (<factor>_between)."""
+    def log_likelihoods(self, data: Any = None) -> pd.Series:
+        """Log-likelihood of every cluster, fitted or new, by label."""
         import pandas as pd
 
-        x, x_se, u, u_se = self._fitted.posteriors
-        codes, name = np.asarray(self._fitted.grid.codes), self._factor
+        persons = self._fitted.read(data, self.cluster)
+        index = pd.Index(persons.labels, name=self.cluster)
+        return pd.Series(self._fitted.log_likelihoods_of(persons), index, name="log_likelihood")
+
+    def scores(self, data: Any = None, method: str | None = None, return_se: bool = False) -> pd.DataFrame:
+        """Posterior means of persons' x = u + e, and of their cluster's u (<factor>_between); with <factor>_se.
+
+        data: None for the fitted persons, or a frame with the items and the column of clusters. Clusters are those of
+        these data alone, so that all persons of a cluster belong in them.
+        """
+        import pandas as pd
+
+        if method not in (None, "eap"):
+            raise ValueError(f"Models with clusters have scores by method 'eap'; got {method!r}.")
+        persons, (x, x_se, u, u_se) = self._posteriors(data)
+        codes, name = np.asarray(persons.grid.codes), self._factor
         out = {name: x, f"{name}_between": u[codes]}
         out |= {f"{name}_se": x_se, f"{name}_between_se": u_se[codes]} if return_se else {}
-        return pd.DataFrame(out, self._responses.index)
+        return pd.DataFrame(out, persons.index)
 
-    def cluster_scores(self) -> pd.DataFrame:
-        """Posterior means and standard deviations of u, a row a cluster."""
+    def cluster_scores(self, data: Any = None) -> pd.DataFrame:
+        """Posterior means and standard deviations of u, a row a cluster, fitted or new."""
         import pandas as pd
 
-        _, _, u, u_se = self._fitted.posteriors
-        index = pd.Index(self._labels, name=self.cluster)
+        persons, (_, _, u, u_se) = self._posteriors(data)
+        index = pd.Index(persons.labels, name=self.cluster)
         return pd.DataFrame({self._factor: u, f"{self._factor}_se": u_se}, index)
+
+    def _posteriors(self, data: Any) -> tuple[ClusteredPersons, tuple[np.ndarray, ...]]:
+        persons = self._fitted.read(data, self.cluster)
+        return persons, self._fitted.posteriors if data is None else self._fitted.posteriors_of(persons)
+
+    def save(self, path: str | Path, *, include_data: bool = False) -> Path:
+        """Write a .latent file (a zip of JSON and arrays, no pickle); the data only if asked for."""
+        from jaxlatent.storage import save
+
+        return save(self, Path(path), include_data=include_data)
 
     def summary(self) -> Summary:
         """The whole result as text and, in notebooks, HTML."""
@@ -154,9 +176,9 @@ class ClusteredItemFit:
         info = SummaryInfo(
             title="jaxlatent: item response model of persons in clusters", estimator=self.engine.name,
             n_iterations=self.n_iterations, n_parameters=self._n_parameters,
-            n_observations=self._fitted.arrays.n_persons, converged=self.converged, message=self.message,
+            n_observations=self._fitted.n_persons, converged=self.converged, message=self.message,
             warnings=self.warnings, notes=self.notes,
-            details=((f"Number of clusters [{self.cluster}]", str(self._fitted.grid.n_clusters)),),
+            details=((f"Number of clusters [{self.cluster}]", str(self._fitted.n_clusters)),),
         )  # fmt: skip
         blocks: list[Block] = [Heading(info.title, 1), *warning_blocks(info), Table((), tuple(header_rows(info)))]
         rows = [Row(str(name).upper(), (fixed(value),), 1) for name, value in self.fit_measures().iloc[1:4].items()]

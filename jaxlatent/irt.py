@@ -214,10 +214,9 @@ class IRT:
         p = self._prepare(rest, None, None, listwise=missing == "listwise")
         y = numeric_matrix(rest, p.table.observed)
         unused = np.isnan(y).any(axis=1) if missing == "listwise" else np.isnan(y).all(axis=1)
-        labels, codes = np.unique(cluster_text(column, cluster)[~unused], return_inverse=True)
-        fitted = fit_clustered(p, self.latent, codes, errors=engine.se != "none")
+        fitted = fit_clustered(p, self.latent, cluster_text(column, cluster)[~unused], errors=engine.se != "none")
         elapsed = time.perf_counter() - started
-        fit = ClusteredItemFit(self, fitted, engine, p.responses, cluster, labels, elapsed)
+        fit = ClusteredItemFit(self, fitted, engine, p.notes, cluster, elapsed)
         for sentence in fit.warnings:
             warnings.warn(sentence, ModelWarning, stacklevel=3)
         return fit

@@ -32,7 +32,7 @@ from jaxlatent.integration.gauss_hermite import GaussHermite
 from jaxlatent.integration.histogram import EmpiricalHistogram
 from jaxlatent.irt import IRT
 from jaxlatent.irt_fit import ItemResponseFit
-from jaxlatent.spec.item_table import item_layout
+from jaxlatent.spec.item_table import ItemTable, item_layout
 from jaxlatent.spec.occasions import Occasions
 
 KIND = "jaxlatent item response fit"
@@ -64,27 +64,9 @@ def item_arrays(fit: ItemResponseFit, include_data: bool) -> dict[str, Any]:
 
 def item_manifest(fit: ItemResponseFit) -> dict[str, Any]:
     """Everything else."""
-    f, spec = fit._fitted, fit.spec
-    rotation, occasions = fit._rotation, f.table.occasions
-    factors = spec.factors
-    if not isinstance(factors, int | str):
-        factors = {
-            "q": np.asarray(factors).astype(int).tolist(),
-            "rows": list(f.table.observed if occasions is None else occasions.items),
-            "columns": list(f.table.factors if occasions is None else occasions.factors),
-        }
-    rule = f.rule
-    return {
-        "item_type": _type_names(spec.item_type),
-        "factors": factors,
-        "covariates": list(spec.covariates),
-        "group_equal": list(spec.group_equal),
-        "fixed": spec.fixed,
-        "constraints": None if spec.constraints is None else [np.asarray(part).tolist() for part in spec.constraints],
-        "priors": sorted(spec.priors),
-        "rotation": spec.rotation,
-        "latent": None if spec.latent is None else described(spec.latent),
-        "occasions": described_occasions(spec.occasions, occasions),
+    f = fit._fitted
+    rotation, rule = fit._rotation, f.rule
+    return spec_manifest(fit.spec, f.table) | {
         "turned": None if rotation is None else rotation.settings.name,
         "anchors": list(f.anchors),
         "names": list(f.coding.names),
@@ -103,6 +85,49 @@ def item_manifest(fit: ItemResponseFit) -> dict[str, Any]:
         "notes": list(f.notes),
         "key": f.key,
     }
+
+
+def spec_manifest(spec: IRT, table: ItemTable) -> dict[str, Any]:
+    """Every option of a specification that has met its items."""
+    factors, occasions = spec.factors, table.occasions
+    if not isinstance(factors, int | str):
+        factors = {
+            "q": np.asarray(factors).astype(int).tolist(),
+            "rows": list(table.observed if occasions is None else occasions.items),
+            "columns": list(table.factors if occasions is None else occasions.factors),
+        }
+    return {
+        "item_type": _type_names(spec.item_type),
+        "factors": factors,
+        "covariates": list(spec.covariates),
+        "group_equal": list(spec.group_equal),
+        "fixed": spec.fixed,
+        "constraints": None if spec.constraints is None else [np.asarray(part).tolist() for part in spec.constraints],
+        "priors": sorted(spec.priors),
+        "rotation": spec.rotation,
+        "latent": None if spec.latent is None else described(spec.latent),
+        "occasions": described_occasions(spec.occasions, occasions),
+    }
+
+
+def spec_of(m: dict[str, Any], objects: dict[str, Any]) -> IRT:
+    """The specification of a manifest; priors are not kept, because estimation is over."""
+    import pandas as pd
+
+    factors = m["factors"]
+    if isinstance(factors, dict):
+        factors = pd.DataFrame(factors["q"], factors["rows"], factors["columns"])
+    constraints = None if m["constraints"] is None else tuple(np.asarray(part) for part in m["constraints"])
+    return IRT(
+        _types(m["item_type"], objects), factors, covariates=m["covariates"], group_equal=m["group_equal"],
+        fixed=m["fixed"], constraints=constraints, rotation=m["rotation"],
+        latent=latent_of(m["latent"]), occasions=(m.get("occasions") or {}).get("option"),
+    )  # fmt: skip
+
+
+def coding_of(m: dict[str, Any]) -> Coding:
+    """The coding of a manifest."""
+    return Coding(tuple(m["names"]), tuple(None if v is None else tuple(v) for v in m["values"]))
 
 
 def _engine_manifest(engine: MarginalML | AmortizedVI) -> dict[str, Any]:
@@ -159,21 +184,8 @@ def occasions_from(given: dict[str, Any] | None) -> Occasions | None:
 
 
 def item_fit_of(manifest: dict[str, Any], arrays: dict[str, np.ndarray], objects: dict[str, Any]) -> ItemResponseFit:
-    """The fit of a manifest and its arrays; priors are not kept, because estimation is over."""
-    import pandas as pd
-
-    m = manifest
-    factors = m["factors"]
-    if isinstance(factors, dict):
-        factors = pd.DataFrame(factors["q"], factors["rows"], factors["columns"])
-    constraints = None if m["constraints"] is None else tuple(np.asarray(part) for part in m["constraints"])
-    latent = latent_of(m["latent"])
-    spec = IRT(
-        _types(m["item_type"], objects), factors, covariates=m["covariates"], group_equal=m["group_equal"],
-        fixed=m["fixed"], constraints=constraints, rotation=m["rotation"],
-        latent=latent, occasions=(m.get("occasions") or {}).get("option"),
-    )  # fmt: skip
-    coding = Coding(tuple(m["names"]), tuple(None if v is None else tuple(v) for v in m["values"]))
+    """The fit of a manifest and its arrays."""
+    m, spec, coding = manifest, spec_of(manifest, objects), coding_of(manifest)
     occasions = occasions_from(m.get("occasions"))
     own = coding if occasions is None else Coding(occasions.items, coding.values[: len(occasions.items)])
     table, measurement = assemble(spec, own, tuple(m["groups"]), m["anchors"], None, occasions)
@@ -201,6 +213,6 @@ def item_fit_of(manifest: dict[str, Any], arrays: dict[str, np.ndarray], objects
         m["n_total"], m["group"], arrays.get("vcov"),
     )  # fmt: skip
     if m["trained"] is not None:
-        fitted = with_trained(fitted, m["trained"], arrays, None if is_normal(latent) else latent)
+        fitted = with_trained(fitted, m["trained"], arrays, None if is_normal(spec.latent) else spec.latent)
     fit = ItemResponseFit(spec, fitted, m["elapsed"])
     return fit.rotate(m["turned"]) if m["turned"] else fit

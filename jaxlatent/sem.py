@@ -132,14 +132,20 @@ class SEM:
             self._tables[key] = table
         return self._tables[key]
 
-    def parameter_table(self, data: Any = None, *, group: str | None = None) -> pd.DataFrame:
-        """What is free, fixed or equal, as lavaan's table; with data also the sample's groups and starting values."""
+    def parameter_table(
+        self, data: Any = None, *, group: str | None = None, cluster: str | None = None
+    ) -> pd.DataFrame:
+        """What is free, fixed or equal, as lavaan's table; with data also the sample's groups and starting values.
+
+        cluster: the column of clusters of a model with level: blocks.
+        """
         from jaxlatent.results.starting import table_frame
 
         if data is None:
             return table_frame(self.table(), None, self.priors)
-        table, source = self._prepare(data, None, group, None, None, None)
-        _refuse_levels(table, "parameter_table with data")
+        table, source = self._prepare(data, None, group, None, None, cluster)
+        if has_levels(table):
+            _require_cluster(cluster)
         return table_frame(table, source, self.priors)
 
     def fit(
@@ -190,10 +196,7 @@ class SEM:
         self, table: ParameterTable, source: Any, engine: Any, missing: Any, cluster: Any, data: Any, started: float
     ) -> TwoLevelFit:
         """The fit of a model with levels."""
-        if cluster is None:
-            raise ValueError(
-                "The model has two levels: pass cluster= the name of the column of clusters, with the rows."
-            )
+        _require_cluster(cluster)
         if self.priors or any(row.prior for row in table.rows):
             raise ValueError("Two-level models take no priors in this version: leave them out.")
         if blocks_in(table):
@@ -307,6 +310,11 @@ def _refuse_blocks(table: ParameterTable, what: str) -> None:
 def _refuse_levels(table: ParameterTable, what: str) -> None:
     if has_levels(table):
         raise ValueError(f"{what} takes no two-level models in this version: use SEM(...).fit(data, cluster=...).")
+
+
+def _require_cluster(cluster: str | None) -> None:
+    if cluster is None:
+        raise ValueError("The model has two levels: pass cluster= the name of the column of clusters, with the rows.")
 
 
 def _engine(engine: Any) -> Any:

@@ -15,6 +15,9 @@ from typing import Any
 import numpy as np
 
 from jaxlatent.autoencoder import AutoEncoderFit
+from jaxlatent.clustered_fit import ClusteredItemFit
+from jaxlatent.clustered_storage import KIND as CLUSTERED_KIND
+from jaxlatent.clustered_storage import clustered_arrays, clustered_fit_of, clustered_manifest
 from jaxlatent.data.moments import GroupMoments
 from jaxlatent.data.responses import Responses
 from jaxlatent.efa_fit import ExploratoryFit
@@ -57,7 +60,7 @@ KIND = "jaxlatent fit"
 DEEP_KIND, AUTOENCODER_KIND = "jaxlatent deep fit", "jaxlatent autoencoder"
 KINDS = (
     KIND, ITEM_KIND, EXPLORATORY_KIND, VARIATIONAL_KIND, DEEP_KIND, AUTOENCODER_KIND, TWO_LEVEL_KIND, MIXTURE_KIND,
-    POSTERIOR_KIND,
+    POSTERIOR_KIND, CLUSTERED_KIND,
 )  # fmt: skip
 
 
@@ -99,6 +102,8 @@ def _content(fit: Any, include_data: bool) -> tuple[dict[str, Any], dict[str, An
         from jaxlatent import vae_storage as deep
 
         return deep.autoencoder_arrays(fit, include_data), _head(AUTOENCODER_KIND) | deep.autoencoder_manifest(fit)
+    if isinstance(fit, ClusteredItemFit):
+        return clustered_arrays(fit, include_data), _head(CLUSTERED_KIND) | clustered_manifest(fit)
     if isinstance(fit, TwoLevelFit):
         return two_level_arrays(fit, include_data), _head(TWO_LEVEL_KIND) | two_level_manifest(fit)
     if isinstance(fit, MixtureFit):
@@ -215,6 +220,8 @@ def _fit_of(manifest: dict[str, Any], arrays: dict[str, np.ndarray], objects: di
         return variational_fit_of(manifest, arrays)
     if manifest["kind"] == TWO_LEVEL_KIND:
         return two_level_of(manifest, arrays)
+    if manifest["kind"] == CLUSTERED_KIND:
+        return clustered_fit_of(manifest, arrays, objects)
     if manifest["kind"] == MIXTURE_KIND:
         return mixture_of(manifest, arrays)
     fit = _assemble(manifest, arrays)

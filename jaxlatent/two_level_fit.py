@@ -14,6 +14,7 @@ from jaxlatent.data.responses import Responses
 from jaxlatent.diagnostics.checks import two_level_warnings
 from jaxlatent.diagnostics.constraint_tests import wald_test
 from jaxlatent.diagnostics.two_level_measures import two_level_measures
+from jaxlatent.diagnostics.two_level_modification import two_level_indices
 from jaxlatent.inference.estimate import MESSAGES
 from jaxlatent.inference.information import Inference
 from jaxlatent.inference.two_level_fit import TwoLevelFitted, cluster_log_likelihoods
@@ -158,6 +159,15 @@ class TwoLevelFit:
     def fit_measures(self) -> pd.Series:
         """Fit measures under lavaan's names, dots as underscores; srmr_within and srmr_between add up to srmr."""
         return self._measures.copy()
+
+    def modification_indices(self, minimum: float = 0.0) -> pd.DataFrame:
+        """What chi-square would lose by freeing what a level leaves out (mi), and the change expected (epc, sepc)."""
+        frame = self._modification_indices
+        return frame.loc[frame["mi"] >= minimum].copy()
+
+    @cached_property
+    def _modification_indices(self) -> pd.DataFrame:
+        return two_level_indices(self._fit)
 
     def wald_test(self, constraints: str) -> pd.Series:
         """Wald test of constraints on labels, such as "a == b": stat, df, pvalue."""

@@ -268,6 +268,46 @@ class DeepFit:
         made = self.decode(ends[0] + share * (ends[1] - ends[0]))
         return made if isinstance(first, np.ndarray) else pd.DataFrame(made, columns=list(self._names[0]))
 
+    def attribute_direction(self, having: Any, lacking: Any) -> pd.Series:
+        """The way from rows without an attribute to rows with it: the difference of their mean latent variables."""
+        return (self.scores(having).mean() - self.scores(lacking).mean()).rename("direction")
+
+    def move(self, data: Any, direction: Any, amount: float = 1.0) -> Any:
+        """E(y | x + amount * direction) from every row's posterior mean x: a frame for a frame, an array for an array.
+
+        direction: a number for each factor, such as attribute_direction gives.
+        """
+        x, way = self.transform(data), np.asarray(direction, float)
+        if way.shape != (x.shape[1],) or not np.isfinite(way).all():
+            raise ValueError(f"Expected a direction of {x.shape[1]} finite numbers, one a factor; got {direction!r}.")
+        return self.decode(x + float(amount) * way)
+
+    def predict_proba(self, data: Any = None, key: int = 0) -> pd.DataFrame:
+        """Of latent variables that are a mixture, p(component | y) of every person; components by falling weight."""
+        import pandas as pd
+
+        codes, source = self._read(data)
+        share = self._fitted.components(codes, key, known=data is None)
+        return pd.DataFrame(share, source.index, [str(k + 1) for k in range(share.shape[1])])
+
+    def predict(self, data: Any = None, key: int = 0) -> pd.Series:
+        """The most probable component of every person."""
+        return self.predict_proba(data, key).idxmax(axis=1).rename("component")
+
+    def outlier_scores(self, data: Any = None, *, n_simulated: int = 1000, key: int = 0) -> pd.DataFrame:
+        """log_likelihood of every person, and pvalue: how rarely a person of the model has as low a one.
+
+        By n_simulated persons drawn from the model; pvalue is nan for persons with missing cells, whose log-likelihood
+        is that of fewer cells.
+        """
+        import pandas as pd
+
+        own = self.log_likelihoods(data)
+        drawn = np.sort(self.log_likelihoods(self.simulate(n_simulated, key)))
+        pvalue = (1 + np.searchsorted(drawn, own, side="right")) / (1 + len(drawn))
+        pvalue[np.isnan(self._read(data)[0]).any(axis=1)] = np.nan
+        return pd.DataFrame({"log_likelihood": own, "pvalue": pvalue})
+
     def to_datatree(self, *, draws: int = 100, predictive: int = 100, key: int = 0) -> DataTree:
         """An ArviZ DataTree: persons' latent variables given their data, data made from them, log-likelihoods.
 

@@ -85,6 +85,25 @@ class DeepPlots:
         return picture_grid(values, found, limits=self._limits(values), row_names=names, column_names=labels,
                             column_label="Standard deviations from the mean", path=path)  # fmt: skip
 
+    def along(
+        self, direction: Any, data: Any = None, path: str | Path | None = None, *, steps: int = 7, shape: Shape = None
+    ) -> Any:
+        """E(y | x + a * direction) from persons' posterior means x, a from 0 to 1: a row each, 12 persons at most.
+
+        direction: a number for each factor, such as fit.attribute_direction gives.
+        """
+        scores = self._fit.scores(data).iloc[:MOST_SHOWN]
+        way, at = np.asarray(direction, float), np.linspace(0, 1, steps)
+        if way.shape != (scores.shape[1],):
+            raise ValueError(f"Expected a direction of {scores.shape[1]} numbers, one a factor; got {direction!r}.")
+        values = self._decode(scores.to_numpy()[:, None] + at[:, None] * way)
+        names, labels = [str(i) for i in scores.index], [f"{v:.2g}" for v in at]
+        found = picture_shape(values.shape[-1], shape)
+        if found is None:
+            return profile_grid(values, self._fit.pictured().observed, row_names=names, legend=labels, path=path)
+        return picture_grid(values, found, limits=self._limits(values), row_names=names, column_names=labels,
+                            column_label="Share of the way", path=path)  # fmt: skip
+
     def manifold(
         self, factors: Sequence[str] | None = None, path: str | Path | None = None, *, steps: int = 12,
         shape: Shape = None,
@@ -113,24 +132,29 @@ class DeepPlots:
 
     def latent(
         self, data: Any = None, path: str | Path | None = None, *, color: Sequence[object] | None = None,
-        factors: Sequence[str] | None = None, axes: str = "components",
+        factors: Sequence[str] | None = None, axes: str = "components", dimensions: int = 2,
     ) -> Any:  # fmt: skip
-        """Persons' posterior means on a map, coloured by a label or a number each.
+        """Persons' posterior means on a map of two dimensions or three, coloured by a label or a number each.
 
-        axes: "components", the two principal components of the latent variables, or "factors", the two most in use, or
+        axes: "components", the first principal components of the latent variables, or "factors", those most in use, or
         those named in factors.
         """
+        if dimensions not in (2, 3):
+            raise ValueError(f"Expected dimensions as 2 or 3; got {dimensions!r}.")
         if axes not in ("components", "factors"):
             raise ValueError(f"Expected axes as 'components' or 'factors'; got {axes!r}.")
         scores = self._fit.scores(data)
-        if scores.shape[1] == 1:
-            raise ValueError("A map needs two latent variables; this model has one: see fit.scores().")
-        if factors is not None or axes == "factors" or scores.shape[1] == 2:
-            chosen = [str(scores.columns[k]) for k in self._chosen(factors)[:2]]
+        if scores.shape[1] < dimensions:
+            raise ValueError(
+                f"A map needs {dimensions} latent variables; this model has {scores.shape[1]}: see fit.scores()."
+            )
+        if factors is not None or axes == "factors" or scores.shape[1] == dimensions:
+            chosen = [str(scores.columns[k]) for k in self._chosen(factors)[:dimensions]]
             return latent_map(scores[chosen].to_numpy(), chosen, color=color, path=path)
         x = scores.to_numpy() - scores.to_numpy().mean(0)
         _, _, turn = np.linalg.svd(x, full_matrices=False)
-        return latent_map(x @ turn[:2].T, ("First component of x", "Second component of x"), color=color, path=path)
+        names = [f"{which} component of x" for which in ("First", "Second", "Third")[:dimensions]]
+        return latent_map(x @ turn[:dimensions].T, names, color=color, path=path)
 
     def loss(self, path: str | Path | None = None) -> Any:
         """Minus the bound per person by epoch, of training and of persons held out."""

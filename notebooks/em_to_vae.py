@@ -165,7 +165,7 @@ first = steps.iloc[1:18]  # the very first bound, with q at the prior, is far be
 axis.plot(first.index, first["log p(y)"], color=GREY, label="log p(y)")
 axis.plot(first.index, first["ELBO"], color=BLUE, marker="o", ms=4, label="ELBO")
 axis.fill_between(first.index, first["ELBO"], first["log p(y)"], color=BLUE, alpha=0.12, lw=0)
-axis.set(xlabel="half rounds: E steps at odd numbers, M steps at even ones", ylabel="a training image")
+axis.set(xlabel="half rounds: E steps at odd numbers, M steps at even ones", ylabel="nats a training image")
 axis.annotate("the gap is KL[q || p(x | y)];\nE steps close it", (4, first["ELBO"].loc[4]), xytext=(50, -22),
               textcoords="offset points", arrowprops={"arrowstyle": "->", "color": GREY}, color=GREY, va="center")
 axis.legend(frameon=False, loc="lower right")

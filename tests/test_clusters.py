@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,24 @@ def test_likelihood_and_scores_by_nested_quadrature(data: pd.DataFrame, fit: Any
     assert fit.log_likelihood == pytest.approx(total, abs=1e-6)
 
 
+def test_new_persons_and_the_file(data: pd.DataFrame, fit: Any, tmp_path: Path) -> None:
+    """Persons given again are those fitted, in any order of rows; what a file brings back has the same numbers."""
+    expected = fit.scores(return_se=True)
+    turned = data.iloc[::-1].assign(other=1.0)
+    pd.testing.assert_frame_equal(fit.scores(turned, return_se=True).loc[expected.index], expected)
+    pd.testing.assert_frame_equal(fit.cluster_scores(turned), fit.cluster_scores())
+    assert fit.log_likelihoods(turned).sum() == pytest.approx(fit.log_likelihood)
+    again = jl.load(fit.save(tmp_path / "items.latent"))
+    pd.testing.assert_frame_equal(again.parameters, fit.parameters)
+    pd.testing.assert_frame_equal(again.scores(turned), expected.loc[turned.index, ["F1", "F1_between"]])
+    assert repr(again) == repr(fit) and str(again.summary()) == str(fit.summary())
+    with pytest.raises(ValueError, match="saved without its data"):
+        again.scores()
+    whole = jl.load(fit.save(tmp_path / "items.latent", include_data=True))
+    np.testing.assert_allclose(whole.scores(return_se=True), expected, atol=1e-12)
+    assert whole.cluster_scores().index.equals(fit.cluster_scores().index)
+
+
 def test_what_a_user_sees(data: pd.DataFrame, fit: Any) -> None:
     assert fit.converged and not fit.warnings
     measures = fit.fit_measures()
@@ -120,3 +139,12 @@ def test_bad_input(name: str, call: Any, words: list[str], data: pd.DataFrame) -
     with pytest.raises(ValueError) as error:
         call(data.copy())
     assert all(word in str(error.value) for word in words)
+
+
+def test_bad_new_persons(data: pd.DataFrame, fit: Any) -> None:
+    with pytest.raises(ValueError, match="cluster variable 'school'"):
+        fit.scores(data.drop(columns="school"))
+    with pytest.raises(ValueError, match="'i2' has the value 2 in row 1, none of its categories"):
+        fit.scores(data.assign(i2=2))
+    with pytest.raises(ValueError, match="'eap'; got 'map'"):
+        fit.scores(data, "map")

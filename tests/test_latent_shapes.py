@@ -13,6 +13,7 @@ import jaxlatent as jl
 from jaxlatent.data.arrays import Arrays
 from jaxlatent.integration.gauss_hermite import GaussHermite
 from jaxlatent.latent.flow import moment_rule
+from jaxlatent.latent.mixture import standard_mixture
 from jaxlatent.latent.structural import StructuralNormal
 from jaxlatent.measurement.measurement import Measurement
 from jaxlatent.models.latent_variable_model import LatentVariableModel
@@ -183,6 +184,16 @@ def test_transform_inverse_and_density_belong_together(x64, name):
     np.testing.assert_allclose(back, z, atol=1e-8)
     by_change_of_variables = norm.logpdf(z).sum(-1) - np.linalg.slogdet(jacobian)[1].reshape(25, N)
     np.testing.assert_allclose(log_p, by_change_of_variables, atol=1e-8)
+
+
+def test_what_components_say_of_x(x64):
+    """log w_k N(zeta; m_k, s_k) of a mixture of mean 0 and variance 1, by scipy."""
+    q = standard_mixture(jnp.array([0.0, 1.0]), jnp.array([[-1.0], [2.0]]), jnp.log(jnp.array([[[0.5]], [[1.5]]])))
+    w, m, s = np.exp(q.log_weights), q.means[:, 0], q.lower[:, 0, 0]
+    assert w @ m == pytest.approx(0) and w @ (s**2 + m**2) == pytest.approx(1)
+    zeta = np.array([-1.0, 0.2, 3.0])
+    expected = np.log(w) + norm.logpdf(zeta[:, None], m, s)
+    np.testing.assert_allclose(q.log_joint(jnp.asarray(zeta)[:, None]), expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("latent", [jl.latent.Flow("affine", 2), jl.latent.Mixture(3)])

@@ -80,6 +80,11 @@ def test_reference(name: str) -> None:
     np.testing.assert_allclose(fit.scores()["fw"].to_numpy()[: len(scores)], scores, atol=1e-3)
     shares = dict(zip(*answer["extra"]["icc"].values(), strict=True))
     assert all(abs(v - shares[k]) < 1e-3 for k, v in fit.intraclass_correlations()["sample"].items())
+    key = ["lhs", "op", "rhs", "level"]
+    theirs = pd.DataFrame(answer["modindices"]).query("mi > 1e-3")
+    found = fit.modification_indices().set_index(key).loc[theirs[key].apply(tuple, axis=1)]
+    np.testing.assert_allclose(found["mi"], theirs["mi"], rtol=2e-2)
+    np.testing.assert_allclose(found["sepc_all"], theirs["sepc.all"], rtol=2e-2)
 
 
 def dense(fit: Any, frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, list[str]]:
@@ -140,6 +145,29 @@ def test_derivatives(small: Any) -> None:
     np.testing.assert_allclose(at.hessian, hessian, atol=1e-6)
     assert np.linalg.eigvalsh(at.expected)[0] > 0
     np.testing.assert_allclose(small._fit.scores_of(problem, small._fit.fitted.free).sum(axis=0), 0, atol=1e-5)
+
+
+def test_modification_indices_foretell_the_refit(data: pd.DataFrame, fit: Any) -> None:
+    """Freeing what has the largest index of a level: chi-square falls, and the estimate changes, as it said."""
+    found = fit.modification_indices()
+    assert found["mi"].is_monotonic_decreasing and set(found["level"]) == {1, 2}
+    for level, head in ((1, "f ~ x"), (2, "g ~ w")):
+        row = found.query("level == @level and op == '~~'").iloc[0]
+        syntax = SYNTAX.replace(head, f"{head}\n    {row.lhs} ~~ {row.rhs}")
+        freed = jl.SEM(syntax).fit(data, jl.ML(se="none"), cluster="school")
+        est = freed.parameters.set_index(["level", "lhs", "op", "rhs"])["est"]
+        assert 2 * (freed.log_likelihood - fit.log_likelihood) == pytest.approx(row.mi, rel=0.2)
+        assert est[level, row.lhs, "~~", row.rhs] == pytest.approx(row.epc, rel=0.3)
+
+
+def test_parameter_table(data: pd.DataFrame, fit: Any) -> None:
+    """With data the start of every parameter, not far from where it ends."""
+    table = jl.SEM(SYNTAX).parameter_table(data, cluster="school")
+    end = fit.parameters
+    assert (table[["level", "lhs", "op", "rhs", "free"]] == end[["level", "lhs", "op", "rhs", "free"]]).all(axis=None)
+    loadings = table["op"] == "=~"
+    np.testing.assert_allclose(table["start"][loadings], end["est"][loadings], atol=0.15)
+    assert table["start"].notna().all()
 
 
 def test_recovers_the_truth(fit: Any) -> None:
@@ -260,6 +288,7 @@ BAD: list[Case] = [
         lambda d: jl.SEM("level: 1\ny1 ~ x\nlevel: 2\ny1 ~ w\nx ~ w").fit(d, cluster="school"),
         ["'x'", "fixed_x=False"],
     ),
+    ("a table without clusters", lambda d: jl.SEM(SYNTAX).parameter_table(d), ["two levels", "cluster="]),
     ("a binding", lambda d: jl.SEM(SYNTAX).bind(d), ["no two-level models"]),
     ("scores", lambda d: jl.SEM(SYNTAX).fit(d, cluster="school").scores(d.drop(columns="school")), ["'school'"]),
 ]

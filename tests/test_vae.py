@@ -201,6 +201,31 @@ def test_rows_like_others_and_between_two(screen, train):
         screen.generate(train.iloc[[0]], 5)
 
 
+def test_moving_along_an_attribute(screen, train):
+    """Zeros moved to where ones are look like ones; where they start they are themselves."""
+    label = np.array(train.attrs["label"][:600])
+    zeros, ones = train[label == 0], train[label == 1]
+    way = screen.attribute_direction(ones, zeros)
+    made = screen.move(zeros, way)
+    nearer = ((made - ones.mean()) ** 2).sum(axis=1) < ((made - zeros.mean()) ** 2).sum(axis=1)
+    assert nearer.mean() > 0.9
+    np.testing.assert_allclose(screen.move(zeros, way, 0.0), screen.reconstruct(zeros), atol=1e-6)
+    with pytest.raises(ValueError, match="a direction of 4 finite numbers"):
+        screen.move(zeros, [1.0, 2.0])
+
+
+def test_outliers(screen, digits):
+    """Noise is less likely than all rows of the model, rows of the model are as likely as each other."""
+    noise = pd.DataFrame(np.random.default_rng(0).integers(0, 2, (20, 64)).astype(float), columns=digits.columns)
+    noise.iloc[0, 0] = np.nan
+    found = screen.outlier_scores(noise, n_simulated=400)
+    assert np.isnan(found["pvalue"][0]) and (found["pvalue"][1:] <= 2 / 401).all()
+    own = screen.outlier_scores(screen.simulate(400, key=9), n_simulated=400)["pvalue"]
+    assert abs(own.mean() - 0.5) < 4 * np.sqrt(1 / 12 / 200)  # two samples of 400
+    with pytest.raises(ValueError, match=r"latent=jl\.latent\.Mixture"):
+        screen.predict_proba()
+
+
 def test_missing_cells_are_imputed_near_their_values(screen, digits):
     rows = digits.iloc[600:700].astype(float)
     holes = rows.mask(np.random.default_rng(1).random(rows.shape) < 0.2)
@@ -229,6 +254,8 @@ def test_pictures(screen, digits, tmp_path):
         "traversal": lambda path: screen.plot.traversal(path=path),
         "manifold": lambda path: screen.plot.manifold(path=path),
         "latent": lambda path: screen.plot.latent(color=digits.attrs["label"][:600], path=path),
+        "depth": lambda path: screen.plot.latent(color=digits.attrs["label"][:600], dimensions=3, path=path),
+        "along": lambda path: screen.plot.along(np.ones(4), digits.iloc[600:603], path=path),
         "loss": lambda path: screen.plot.loss(path=path),
         "flat": lambda path: screen.plot.traversal("F1", path=path, shape=(4, 16)),
     }
@@ -239,6 +266,8 @@ def test_pictures(screen, digits, tmp_path):
     assert axes.get_images()[0].get_array().shape == (2 * 9 - 1, 5 * 9 - 1, 3)
     with pytest.raises(ValueError, match="64 pixels"):
         screen.plot.manifold(shape=(7, 9))
+    with pytest.raises(ValueError, match="dimensions as 2 or 3; got 4"):
+        screen.plot.latent(dimensions=4)
     with pytest.raises(ValueError, match="no factor 'F9'"):
         screen.plot.traversal("F9")
 
@@ -335,7 +364,8 @@ def test_learned_densities_of_x(digits, options):
 def test_a_density_with_two_modes_is_found():
     """20 items, 5000 rows: L1 distance from the truth, which is 0 for equal densities and 2 for disjoint ones."""
     rng, share, modes, sd = np.random.default_rng(1), np.array([0.7, 0.3]), np.array([-0.62, 1.447]), 0.45
-    x = rng.choice(modes, 5000, p=share) + sd * rng.standard_normal(5000)
+    mode = rng.choice(2, 5000, p=share)
+    x = modes[mode] + sd * rng.standard_normal(5000)
     eta = x[:, None] * np.linspace(1.5, 3, 20) + np.linspace(-1.5, 1.5, 20)
     y = (rng.random(eta.shape) < 1 / (1 + np.exp(-eta))).astype(int)
     fit = jl.VAE(1, "2pl", decoder="linear", latent=jl.latent.Mixture(2)).fit(y)
@@ -344,6 +374,9 @@ def test_a_density_with_two_modes_is_found():
     found = fit.latent_density(grid[:, None] * np.sign(np.corrcoef(fit.scores()["F1"], x)[0, 1]))
     assert np.trapezoid(found, grid) == pytest.approx(1, abs=1e-3)
     assert np.trapezoid(abs(found - truth), grid) < 0.1
+    # components by falling weight are the modes; with x known 99 % of persons are nearer to their own
+    assert ((fit.predict() == "2") == (mode == 1)).mean() > 0.93
+    assert abs(fit.predict_proba().mean() - share).max() < 0.05
 
 
 @pytest.mark.study

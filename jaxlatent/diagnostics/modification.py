@@ -6,6 +6,7 @@ mi = s^2 / V,  V = I_kk - I_kf I_ff^-1 I_fk,  epc = s / V: gradient and expected
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CHUNK = 300  # candidates examined together
+Parts = Callable[[MomentModel], tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -131,17 +133,32 @@ def modification_indices(inference: Inference, *, minimum: float = 0.0, sort: bo
 
     Candidates whose release is not identified (a marker's loading, say) are left out.
     """
+    fitted = inference.fitted
+    refuse_mode(fitted.priors, "Modification indices are")
+    rows = candidates(fitted)
+    if smallest_eigenvalue(fitted.tangent(inference.expected)) < SINGULAR:
+        rows = []  # nothing can be said about a model that is not identified
+
+    def parts(model: MomentModel) -> tuple[np.ndarray, np.ndarray]:
+        return gradient(inference, model) * _rescale(fitted), expected(inference, model)
+
+    frame = index_table(inference, rows, parts, fitted.n_total)
+    frame = frame[frame["mi"] >= minimum]
+    return frame.sort_values("mi", ascending=False, ignore_index=True) if sort else frame.reset_index(drop=True)
+
+
+def index_table(inference: Inference, rows: list[Row], parts: Parts, n: float) -> pd.DataFrame:
+    """A row for every candidate that has a cell of its own and is identified.
+
+    parts: score and expected information, per person of n, of a model with candidates as its last parameters.
+    """
     import pandas as pd
 
     fitted = inference.fitted
-    refuse_mode(fitted.priors, "Modification indices are")
-    rows = _one_per_cell(fitted, [r for r in candidates(fitted) if _placeable(fitted, r)])
+    rows = _one_per_cell(fitted, [r for r in rows if _placeable(fitted, r)])
     found = []
-    if smallest_eigenvalue(fitted.tangent(inference.expected)) < SINGULAR:
-        rows = []  # nothing can be said about a model that is not identified
     for start in range(0, len(rows), CHUNK):
-        chunk = rows[start : start + CHUNK]
-        found += _examine(inference, chunk)
+        found += _examine(inference, rows[start : start + CHUNK], parts, n)
     several = fitted.table.n_groups > 1
     data = {
         "lhs": [r.lhs for r, *_ in found],
@@ -153,9 +170,7 @@ def modification_indices(inference: Inference, *, minimum: float = 0.0, sort: bo
         "sepc_lv": [v[2] for _, v in found],
         "sepc_all": [v[3] for _, v in found],
     }
-    frame = pd.DataFrame(data)
-    frame = frame[frame["mi"] >= minimum]
-    return frame.sort_values("mi", ascending=False, ignore_index=True) if sort else frame.reset_index(drop=True)
+    return pd.DataFrame(data)
 
 
 def _rescale(fitted: Fitted) -> float:
@@ -163,12 +178,14 @@ def _rescale(fitted: Fitted) -> float:
     return fitted.n_effective / fitted.n_total if fitted.engine.name in ("GLS", "ULS", "WLS", "DWLS") else 1.0
 
 
-def _examine(inference: Inference, rows: list[Row]) -> list[tuple[Row, tuple[float, float, float, float]]]:
+def _examine(
+    inference: Inference, rows: list[Row], parts: Parts, n: float
+) -> list[tuple[Row, tuple[float, float, float, float]]]:
     fitted = inference.fitted
     extended = extend(fitted, rows)
-    n, n_free = fitted.n_total, extended.n_free
-    score = gradient(inference, extended.model)[n_free:] * _rescale(fitted)
-    information = expected(inference, extended.model)
+    n_free = extended.n_free
+    score, information = parts(extended.model)
+    score = score[n_free:]
     cross = information[:n_free, n_free:]
     own = np.diag(information)[n_free:]
     bread = inference.invert(information[:n_free, :n_free])

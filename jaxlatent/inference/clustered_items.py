@@ -5,14 +5,18 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxlatent.data.arrays import Arrays
+from jaxlatent.data.coding import Coding
+from jaxlatent.data.frames import without_column
+from jaxlatent.data.responses import Responses, cluster_text
 from jaxlatent.inference.deep_polish import unconstrained
+from jaxlatent.inference.item_data import ItemData
 from jaxlatent.inference.item_model import double_arrays, item_model
 from jaxlatent.inference.item_preparation import Prepared
 from jaxlatent.inference.marginal_fit import starting_values
@@ -29,14 +33,35 @@ DIFFERENCE = 1e-4  # steps by which gradients are differenced, in unconstrained 
 SINGULAR = 1e-9
 
 
+class ClusteredPersons(NamedTuple):
+    """Coded answers of persons in clusters, and the labels of both."""
+
+    arrays: Arrays
+    grid: ClusterGrid
+    index: Any
+    labels: np.ndarray
+
+    @classmethod
+    def of(cls, codes: np.ndarray, clusters: np.ndarray, index: Any) -> ClusteredPersons:
+        """Of coded answers [person, item] and labels of clusters [person]."""
+        labels, at = np.unique(clusters, return_inverse=True)
+        data = ItemData(codes, np.zeros(len(codes), np.int32), None, None)
+        return cls(double_arrays(data), ClusterGrid.of(at), index, labels)
+
+
 @dataclass(frozen=True)
 class ClusteredItems:
-    """A fitted model: free [n_free], the standard deviation tau between clusters, and vcov of (free, tau)."""
+    """A fitted model: free [n_free], the standard deviation tau between clusters, and vcov of (free, tau).
+
+    persons: the fitted ones; None where a fit was saved without them.
+    """
 
     table: ItemTable
     model: LatentVariableModel
-    arrays: Arrays
-    grid: ClusterGrid
+    coding: Coding
+    persons: ClusteredPersons | None
+    n_persons: int
+    n_clusters: int
     free: np.ndarray
     tau: float
     vcov: np.ndarray | None
@@ -55,36 +80,62 @@ class ClusteredItems:
         layout = self.model.layout
         return {n: np.where(i >= 0, self.free[np.maximum(i, 0)], layout.fixed[n]) for n, i in layout.index.items()}
 
+    def read(self, data: Any, cluster: str) -> ClusteredPersons:
+        """New persons, whose clusters are those of these data alone; None: the fitted ones.
+
+        Raises ValueError where the fit holds none, or what reading a frame raises.
+        """
+        if data is None:
+            if self.persons is None:
+                raise ValueError("This fit holds no rows (it was saved without its data): pass data.")
+            return self.persons
+        column = without_column(data, cluster, "cluster variable")[1]
+        source = Responses.for_scoring(data, self.table.observed, group=None, labels=self.table.groups)
+        return ClusteredPersons.of(self.coding.encode(source.y), cluster_text(column, cluster), source.index)
+
     @cached_property
     def posteriors(self) -> tuple[np.ndarray, ...]:
+        """Those of the fitted persons: see posteriors_of."""
+        return self.posteriors_of(self.read(None, ""))
+
+    def posteriors_of(self, persons: ClusteredPersons) -> tuple[np.ndarray, ...]:
         """Means and standard deviations of persons' x and of clusters' u."""
+        return self._at(persons, cluster_posteriors)
+
+    def log_likelihoods_of(self, persons: ClusteredPersons) -> np.ndarray:
+        """log p(y_j) [cluster]."""
+        return self._at(persons, cluster_log_marginal)
+
+    def _at(self, persons: ClusteredPersons, function: Any) -> Any:
+        """A function of the model's likelihood at the estimates, compiled."""
         with jax.enable_x64(True):
             params = {name: jnp.asarray(value) for name, value in self.matrices.items()}
-            n = self.grid.n_clusters
+            n = persons.grid.n_clusters
 
             @jax.jit
-            def found(params: Any, tau: jax.Array, data: Arrays, codes: jax.Array, nodes: jax.Array) -> tuple:
-                return cluster_posteriors(self.model, params, tau, data, ClusterGrid(codes, n, nodes))
+            def found(params: Any, tau: jax.Array, data: Arrays, codes: jax.Array, nodes: jax.Array) -> Any:
+                return function(self.model, params, tau, data, ClusterGrid(codes, n, nodes))
 
-            given = (params, jnp.asarray(self.tau), self.arrays, self.grid.codes, self.grid.nodes)
-            return tuple(np.asarray(a) for a in found(*given))
+            given = (params, jnp.asarray(self.tau), persons.arrays, persons.grid.codes, persons.grid.nodes)
+            return jax.tree.map(np.asarray, found(*given))
 
 
-def fit_clustered(p: Prepared, latent: Latent | None, codes: np.ndarray, *, errors: bool = True) -> ClusteredItems:
+def fit_clustered(p: Prepared, latent: Latent | None, clusters: np.ndarray, *, errors: bool = True) -> ClusteredItems:
     """Maximise the likelihood of clusters over the free vector and tau, by L-BFGS on unconstrained numbers.
 
-    Standard errors are from the observed information, by differences of exact gradients. Raises ValueError for several
-    factors, groups, covariates, constraints, or latent variables that are not normal.
+    clusters: labels [person]. Standard errors are from the observed information, by differences of exact gradients.
+    Raises ValueError for several factors, groups, covariates, constraints, or latent variables that are not normal.
     """
     from scipy.optimize import minimize
 
     table, layout = p.table, item_layout(p.table)
     layout = replace(layout, start=starting_values(table, layout, p.data, p.measurement))
     model = item_model(table, p.measurement, layout, latent)
-    _check(table, model, codes)
-    grid = ClusterGrid.of(codes)
+    persons = ClusteredPersons.of(p.data.codes, clusters, p.responses.index)
+    grid = persons.grid
+    _check(table, model, grid.codes)
     with jax.enable_x64(True):
-        arrays = jax.tree.map(jnp.asarray, double_arrays(p.data))
+        arrays = jax.tree.map(jnp.asarray, persons.arrays)
         free_of, first = unconstrained(model, np.asarray(model.layout.start))
         n_free = len(first)
 
@@ -115,8 +166,9 @@ def fit_clustered(p: Prepared, latent: Latent | None, codes: np.ndarray, *, erro
             chain[:-1, :-1], chain[-1, -1] = slopes, tau
             vcov = _covariance(lambda u: host(u)[1], found.x, chain)
         return ClusteredItems(
-            table, model, arrays, grid, free, tau, vcov, -float(found.fun), bool(found.success), int(found.nit)
-        )
+            table, model, p.coding, persons, len(p.data.codes), grid.n_clusters, free, tau, vcov, -float(found.fun),
+            bool(found.success), int(found.nit),
+        )  # fmt: skip
 
 
 def _covariance(slope: Any, at: np.ndarray, chain: np.ndarray) -> np.ndarray | None:

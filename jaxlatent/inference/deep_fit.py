@@ -33,6 +33,7 @@ from jaxlatent.inference.importance import (
     resampled,
 )
 from jaxlatent.inference.priors import Priors
+from jaxlatent.latent.mixture import Mixture
 from jaxlatent.models.latent_variable_model import LatentVariableModel
 from jaxlatent.numerics.newton import CONVERGED, RUNNING
 from jaxlatent.spec.occasions import Occasions
@@ -40,6 +41,7 @@ from jaxlatent.spec.occasions import Occasions
 DRAWS = 200  # of each person, for scores
 LIKELIHOOD_DRAWS = 1000  # of each person, for log-likelihoods
 AT_ONCE = 50_000  # persons x draws of a chunk
+COMPONENT_DRAWS = 50  # of each person, for probabilities of components
 ACTIVE = 0.01  # variance over persons of the posterior mean from which a latent variable is active
 
 
@@ -134,6 +136,20 @@ class DeepFitted:
         with jax.enable_x64(True):
             return np.asarray(_log_prior(*fresh((self.model, self.params, np.asarray(x, float)))), float)
 
+    def components(self, codes: np.ndarray, key: int, *, known: bool) -> np.ndarray:
+        """p(component | y) of a mixture of latent variables [person, component], by draws of x; largest weight first.
+
+        Raises ValueError where the latent variables have no such distribution.
+        """
+        if not isinstance(self.model.latent, Mixture):
+            raise ValueError(
+                "Components are of latent variables that are a mixture: fit with latent=jl.latent.Mixture(k)."
+            )
+        x = self.draws(codes, COMPONENT_DRAWS, key, known=known)
+        with jax.enable_x64(True):
+            share, weights = _components(*fresh((self.model, single(self.params), x.astype(np.float32))))
+        return np.asarray(share, float)[:, np.argsort(-np.asarray(weights), kind="stable")]
+
     def sample(self, n: int, key: int, x: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Draws of x [n, D] and of raw values [n, column]; or of raw values at these x."""
         with jax.enable_x64(True):
@@ -172,6 +188,15 @@ def _variance(model: LatentVariableModel, params: Any, x: jax.Array) -> jax.Arra
 @jax.jit
 def _log_prior(model: LatentVariableModel, params: Any, x: jax.Array) -> jax.Array:
     return model.latent_distribution(params, _nobody(model, len(x))).log_prob(x)
+
+
+@jax.jit
+def _components(model: LatentVariableModel, params: Any, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Mean over draws x [person, draw, D] of p(component | x), and log-weights [component]."""
+    flat = x.reshape(-1, x.shape[-1])
+    found: Any = model.latent_distribution(params, _nobody(model, len(flat)))
+    share = jax.nn.softmax(found.standard.log_joint(found.standardize(flat)[0]))
+    return share.reshape(*x.shape[:2], -1).mean(1), found.standard.log_weights
 
 
 def _nobody(model: LatentVariableModel, n: int) -> Arrays:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -150,10 +150,22 @@ def resolve(engine: Any, data: Responses, missing: str | None) -> ML:
     return replace(engine, information=engine.information or "observed", se=se, test=engine.test or "standard")
 
 
-def fit_two_level(table: ParameterTable, data: Responses, engine: Any, missing: str | None) -> TwoLevelFitted:
-    """Fit a table with levels to complete rows in clusters; raises ValueError where they don't go together."""
-    engine = resolve(engine, data, missing)
-    data = data.listwise()
+class Prepared(NamedTuple):
+    """A table by level that has met its data: what is fitted, from where, and what it is compared to.
+
+    likelihoods: joint ones of the unrestricted moments and of fixed predictors.
+    """
+
+    moments: ClusterMoments
+    saturated: LevelMoments
+    likelihoods: tuple[float, float]
+    layout: Layout
+    start: np.ndarray
+    linear: Linear
+
+
+def prepare_two_level(table: ParameterTable, data: Responses) -> Prepared:
+    """Moments and starting values of complete rows in clusters; raises ValueError where they don't go together."""
     leveled, levels = by_level(table), levels_of(table)
     moments = cluster_moments(data, *levels)
     restrictions = split(leveled)
@@ -166,8 +178,16 @@ def fit_two_level(table: ParameterTable, data: Responses, engine: Any, missing: 
     mean, cov = saturated.stacked
     layout = layout_of(leveled, exogenous=exogenous_moments(leveled, mean, cov))
     start = level_start(layout, mean, np.stack([_filled(s, at) for s, at in zip(cov, levels, strict=True)]))
-    estimate = _newton(layout, moments, start, restrictions[0])
-    return assemble(table, moments, saturated, (top, exogenous), engine, estimate, data, data.notes)
+    return Prepared(moments, saturated, (top, exogenous), layout, start, restrictions[0])
+
+
+def fit_two_level(table: ParameterTable, data: Responses, engine: Any, missing: str | None) -> TwoLevelFitted:
+    """Fit a table with levels to complete rows in clusters; raises ValueError where they don't go together."""
+    engine = resolve(engine, data, missing)
+    data = data.listwise()
+    p = prepare_two_level(table, data)
+    estimate = _newton(p.layout, p.moments, p.start, p.linear)
+    return assemble(table, p.moments, p.saturated, p.likelihoods, engine, estimate, data, data.notes)
 
 
 def assemble(

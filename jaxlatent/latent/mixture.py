@@ -69,14 +69,18 @@ class StandardMixture:
     lower: jax.Array
 
     def log_prob(self, zeta: jax.Array) -> jax.Array:
-        """log-sum-exp over components [...]; every L_k is solved variable by variable."""
+        """log-sum-exp over components [...]."""
+        return jax.nn.logsumexp(self.log_joint(zeta), axis=-1)
+
+    def log_joint(self, zeta: jax.Array) -> jax.Array:
+        """log w_k N(zeta; m_k, L_k L_k') [..., k]; every L_k is solved variable by variable."""
         joint = self.log_weights
         residuals: list[jax.Array] = []
         for j in range(zeta.shape[-1]):
             e = (zeta[..., j, None] - self._center(j, residuals)) / self.lower[:, j, j]
             joint = joint + self._log_density(j, e)
             residuals.append(e)
-        return jax.nn.logsumexp(joint, axis=-1)
+        return joint
 
     def transform(self, z: jax.Array) -> jax.Array:
         """zeta [..., D] with F(zeta_j | zeta_1, ..., zeta_{j-1}) = Phi(z_j): Rosenblatt's (1952) transformation.

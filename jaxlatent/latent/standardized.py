@@ -48,7 +48,7 @@ class Standardized:
 
     def log_prob(self, x: jax.Array) -> jax.Array:
         """log p(zeta) - log |R| [..., person]; nan where cov is singular."""
-        zeta, log_det = self._zeta(x)
+        zeta, log_det = self.standardize(x)
         return self.standard.log_prob(zeta) - log_det
 
     def transform(self, z: jax.Array) -> jax.Array:
@@ -57,12 +57,12 @@ class Standardized:
 
     def inverse(self, x: jax.Array) -> jax.Array:
         """The standard normal z of x; nan where cov is singular."""
-        return self.standard.inverse(self._zeta(x)[0])
+        return self.standard.inverse(self.standardize(x)[0])
 
     def sample(self, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
         return self.transform(jax.random.normal(key, (*shape, self.n_latent), self.mean.dtype))
 
-    def _zeta(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def standardize(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         """R^-1 (x - mean) [..., person, D] and log |R| [person or 1]."""
         precision, log_det = jax.vmap(inverse_and_log_det)(self.cov)
         back = precision @ psd_root(self.cov)  # the transpose of R^-1, by cov^-1 = R^-1' R^-1

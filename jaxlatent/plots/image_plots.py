@@ -117,13 +117,16 @@ def latent_map(
     ax: Axes | None = None,
     path: str | Path | None = None,
 ) -> Axes:
-    """Persons at two latent variables x [person, 2], coloured by a label (up to 12 values) or by a number."""
+    """Persons at x [person, 2 or 3] (three: a map in depth), coloured by a label (up to 12 values) or by a number."""
     require_matplotlib()
     from matplotlib import colormaps
 
+    deep = x.shape[1] == 3
+    if deep and ax is None:
+        ax = new_figure(6.4, 5.2).add_subplot(projection="3d")
     ax = new_axes(ax, 5.4, 4.6)
     if color is None:
-        ax.scatter(x[:, 0], x[:, 1], s=9, color=style.CYCLE[0], alpha=0.6, linewidths=0)
+        ax.scatter(*x.T, s=9, color=style.CYCLE[0], alpha=0.6, linewidths=0)
     else:
         given = np.asarray(list(color), dtype=object)
         if len(given) != len(x):
@@ -134,13 +137,17 @@ def latent_map(
             if len(labels) > len(own):
                 own = [colormaps["tab10" if len(labels) <= 10 else "tab20"](k) for k in range(len(labels))]
             for label, colour in zip(labels, own, strict=False):
-                at = x[given == label]
-                ax.scatter(at[:, 0], at[:, 1], s=11, color=colour, alpha=0.75, linewidths=0, label=str(label))
-            ax.legend(frameon=False, fontsize=9, bbox_to_anchor=(1.0, 1.0), loc="upper left", markerscale=1.6)
+                ax.scatter(*x[given == label].T, s=11, color=colour, alpha=0.75, linewidths=0, label=str(label))
+            beside = (1.12, 1.0) if deep else (1.0, 1.0)
+            ax.legend(frameon=False, fontsize=9, bbox_to_anchor=beside, loc="upper left", markerscale=1.6)
         else:
-            shown = ax.scatter(x[:, 0], x[:, 1], s=11, c=given.astype(float), cmap="viridis", linewidths=0)
-            ax.get_figure(root=True).colorbar(shown, ax=ax)  # type: ignore[union-attr]
+            shown = ax.scatter(*x.T, s=11, c=given.astype(float), cmap="viridis", linewidths=0)
+            ax.get_figure(root=True).colorbar(shown, ax=ax, shrink=0.8)  # type: ignore[union-attr]
     ax.set_xlabel(names[0])
     ax.set_ylabel(names[1])
-    tidy(ax)
+    if deep:
+        ax.set_zlabel(names[2])  # type: ignore[attr-defined]
+        ax.tick_params(colors=style.MUTED, labelcolor=style.INK, labelsize=8)
+    else:
+        tidy(ax)
     return finish(ax, path)

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from jaxlatent.data.moments import Moments, from_cov, sample_moments
 from jaxlatent.data.responses import Responses
 from jaxlatent.inference.fitting import moment_layout
 from jaxlatent.inference.saturated import saturated_moments
+from jaxlatent.inference.two_level_fit import prepare_two_level
 from jaxlatent.inference.written_priors import prior_texts, table_priors
 from jaxlatent.results.values import layout_values
 from jaxlatent.spec.layout import places
+from jaxlatent.spec.levels import by_level, has_levels
 from jaxlatent.spec.start import starting_values
 from jaxlatent.spec.table import ParameterTable
 
@@ -32,6 +36,9 @@ def table_frame(table: ParameterTable, source: Any, given: Mapping[str, Any]) ->
     frame["prior"] = pd.Series(shown + [None] * (len(frame) - len(shown)), dtype=object)
     if source is None:
         return frame
+    if has_levels(table):
+        frame.loc[: len(table.rows) - 1, "start"] = _level_starts(table, source)
+        return frame
     moments = _moments(table, source)
     layout = moment_layout(table, moments)
     free = starting_values(layout, moments.mean, moments.cov)
@@ -40,6 +47,12 @@ def table_frame(table: ParameterTable, source: Any, given: Mapping[str, Any]) ->
         [table.groups[g - 1] if g else "" for g in frame["group"]] if table.n_groups > 1 else frame["group"]
     )
     return frame
+
+
+def _level_starts(table: ParameterTable, source: Responses) -> np.ndarray:
+    """Starting values of the rows of a table with levels."""
+    leveled, prepared = by_level(table), prepare_two_level(table, source.listwise())
+    return layout_values(leveled, places(leveled), prepared.layout, prepared.start)
 
 
 def _moments(table: ParameterTable, source: Responses | Moments) -> Any:
