@@ -226,7 +226,9 @@ class IRT:
         from jaxlatent.posterior_fit import fit_item_posterior
 
         if p.anchors and self.rotation not in (None, "none"):
-            raise ValueError("NUTS gives unrotated draws in this version: leave rotation out.")
+            raise ValueError(
+                "NUTS draws the unrotated solution: leave rotation out, and call fit.rotate(...) afterwards."
+            )
 
         def maximum() -> ItemFitted:
             return fit_items(p.table, p.measurement, p.coding, p.data, p.responses, MarginalML(), **options)
