@@ -126,6 +126,16 @@ class PosteriorFit:
         """
         return self._parameters.copy()
 
+    @property
+    def priors(self) -> pd.DataFrame:
+        """The prior of every free parameter, written or default; not of fits that were read from a file."""
+        from jaxlatent.inference.default_texts import density_texts, in_column
+
+        if self._sample.density is None:
+            raise ValueError("A fit that was read from a file holds no priors: see model.parameter_table of its model.")
+        frame = in_column(self.parameters.query("free > 0"), density_texts(self._sample.density, self._fitted.priors))
+        return frame[["lhs", "op", "rhs", "group", "label", "prior"]]
+
     def vcov(self) -> pd.DataFrame:
         """Posterior covariance matrix of the free parameters, named as in the table."""
         return self._inner.vcov()

@@ -103,7 +103,9 @@ def rotate_posterior(fitted: ItemFitted, draws: Draws, method: str, **options: A
 
     The reference is the draw of the highest density, rotated from many starts: unlike the mean of all draws it is a
     solution also where chains have found different reflections. Afterwards factors are put in canonical order, each
-    with a positive sum of slopes, unless the rotation says which factor is which. Raises ValueError for a confirmatory model.
+    with a positive sum of slopes, unless the rotation says which factor is which.
+
+    Raises ValueError for a confirmatory model.
     """
     if fitted.table.n_groups > 1 or len(fitted.table.factors) < 2 or not is_exploratory(fitted):
         raise ValueError("Only exploratory models of one group with several factors can be rotated.")

@@ -132,15 +132,30 @@ class SEM:
             self._tables[key] = table
         return self._tables[key]
 
-    def parameter_table(self, data: Any = None, *, group: str | None = None) -> pd.DataFrame:
-        """What is free, fixed or equal, as lavaan's table; with data also the sample's groups and starting values."""
+    def parameter_table(
+        self, data: Any = None, *, group: str | None = None, default_priors: bool = False
+    ) -> pd.DataFrame:
+        """What is free, fixed or equal, as lavaan's table; with data also the sample's groups and starting values.
+
+        default_priors: show in the column prior also those that act where nothing is written, in Bayesian engines;
+        they are on the scale of the data, so that data are needed.
+        """
         from jaxlatent.results.starting import table_frame
 
+        if default_priors:
+            if data is None:
+                raise ValueError("Default priors are on the scale of the data: pass the data to parameter_table.")
+            return self._with_default_priors(self.parameter_table(data, group=group), data, group)
         if data is None:
             return table_frame(self.table(), None, self.priors)
         table, source = self._prepare(data, None, group, None, None, None)
         _refuse_levels(table, "parameter_table with data")
         return table_frame(table, source, self.priors)
+
+    def _with_default_priors(self, frame: pd.DataFrame, data: Any, group: str | None) -> pd.DataFrame:
+        from jaxlatent.inference.default_texts import bound_texts, in_column
+
+        return in_column(frame, bound_texts(self.bind(data, group=group)))
 
     def fit(
         self,

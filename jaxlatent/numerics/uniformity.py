@@ -56,7 +56,8 @@ def joint_test(u: np.ndarray) -> JointTest:
 
     Raises ValueError for fewer than 4 q rows.
 
-    Source: Neyman (1937), Scandinavian Actuarial Journal (smooth tests); Hotelling (1931), Annals of Math. Statistics 2.
+    Sources: Neyman (1937), Scandinavian Actuarial Journal 20 (smooth tests); Hotelling (1931), Annals of Mathematical
+    Statistics 2.
     """
     n, q = u.shape
     if n < 4 * q:
