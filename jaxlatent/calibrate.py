@@ -18,13 +18,14 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
+LOG_LIKELIHOOD = "log-likelihood"
 DEFAULT = NUTS(num_warmup=300, num_samples=400, num_chains=1)
 
 
 class CalibrationResult:
-    """Ranks of simulated parameters among posterior draws.
+    """Ranks of simulated parameters, and of the log-likelihood of the data, among posterior draws.
 
-    ranks: a frame, a row a data set and a column a parameter, 0, ..., n_draws. n_failed: data sets without
+    ranks: a frame, a row a data set and a column a quantity, 0, ..., n_draws. n_failed: data sets without
     finite draws.
     """
 
@@ -33,11 +34,11 @@ class CalibrationResult:
 
     def __repr__(self) -> str:
         f = self._found
-        return f"<CalibrationResult: {len(f.ranks)} data sets, {f.ranks.shape[1]} parameters, {f.n_draws} draws each>"
+        return f"<CalibrationResult: {len(f.ranks)} data sets, {f.ranks.shape[1]} quantities, {f.n_draws} draws each>"
 
     @property
     def ranks(self) -> pd.DataFrame:
-        """Data sets by parameters."""
+        """Data sets by parameters; the log-likelihood last."""
         import pandas as pd
 
         return pd.DataFrame(self._found.ranks, columns=list(self._found.names))
@@ -53,8 +54,19 @@ class CalibrationResult:
         return self._found.n_failed
 
     def table(self) -> pd.DataFrame:
-        """A row a parameter: chisq, df, pvalue of uniform ranks, ecdf_difference, within_band (95 %, simultaneous)."""
+        """A row a quantity: chisq, df, pvalue of uniform ranks, ecdf_difference, within_band (95 %, simultaneous),
+        autocorrelation (of the draws used, about −1 / n_draws where they are thinned enough).
+        """
         return self._found.table()
+
+    def joint_test(self) -> pd.Series:
+        """Are all ranks uniform? statistic, df, df_residual, pvalue of one F-test, whatever their dependence.
+
+        Raises ValueError for fewer data sets than four times the quantities.
+        """
+        import pandas as pd
+
+        return pd.Series(self._found.joint_test()._asdict())
 
     def plot(self, path: str | Path | None = None) -> Axes:
         """Distribution functions of the ranks less the diagonal, with the band that uniform ranks leave once in 20."""
@@ -69,6 +81,8 @@ def calibrate(
     at_once: int | None = None, group: str | None = None,
 ) -> CalibrationResult:  # fmt: skip
     """Simulate n data sets from the prior of a model, fit each by NUTS, and rank what they were simulated with.
+
+    Parameters are ranked, and the log-likelihood of the data, which sees faults that parameters hide.
 
     data: they set the numbers of persons and categories, and what default priors are scaled by; engine: one chain of
     NUTS(num_warmup=300, num_samples=400) unless given; thin: every thin-th draw counts. at_once: data sets in one batch
@@ -88,8 +102,9 @@ def calibrate(
     fitted: Any = model.fit(data, group=group)._fitted
     parts = simulated(fitted)
     shown = Shown(fitted) if isinstance(model, IRT) else fitted
-    names = list(parameter_draws(shown, fitted.free[None]))[: len(fitted.free)]
+    names = [*list(parameter_draws(shown, fitted.free[None]))[: len(fitted.free)], LOG_LIKELIHOOD]
     found = calibration.calibrate(
-        parts.prior, parts.simulate, parts.sampler(settings), n=n, thin=thin, names=names, key=key, at_once=at_once
-    )
+        parts.prior, parts.simulate, parts.sampler(settings), n=n, thin=thin, names=names, key=key, at_once=at_once,
+        quantities=parts.log_likelihood,
+    )  # fmt: skip
     return CalibrationResult(found)

@@ -113,14 +113,21 @@ class IRT:
         factors = self.factors if isinstance(self.factors, int | str) else "Q"
         return f"IRT({self.item_type!r}, factors={factors!r})"
 
-    def parameter_table(self, data: Any, *, group: str | None = None) -> pd.DataFrame:
-        """What is free, fixed or equal, with starting values: the items' categories come from the data."""
+    def parameter_table(self, data: Any, *, group: str | None = None, default_priors: bool = False) -> pd.DataFrame:
+        """What is free, fixed or equal, with starting values: the items' categories come from the data.
+
+        default_priors: show also the priors that act in Bayesian engines where nothing is written.
+        """
         import pandas as pd
 
         prepared = self._prepare(data, group, None)
         texts = [*prior_texts(prepared.priors, prepared.table.n_free), ""]
         frame = prepared.table.to_frame()
         frame["prior"] = pd.Series([texts[free - 1] or None for free in frame["free"]], dtype=object)
+        if default_priors:
+            from jaxlatent.inference.default_texts import bound_texts, in_column
+
+            return in_column(frame, bound_texts(self.bind(data, group=group)))
         return frame
 
     def fit(
@@ -225,7 +232,9 @@ class IRT:
         from jaxlatent.posterior_fit import fit_item_posterior
 
         if p.anchors and self.rotation not in (None, "none"):
-            raise ValueError("NUTS gives unrotated draws in this version: leave rotation out.")
+            raise ValueError(
+                "NUTS draws the unrotated solution: leave rotation out, and call fit.rotate(...) afterwards."
+            )
 
         def maximum() -> ItemFitted:
             return fit_items(p.table, p.measurement, p.coding, p.data, p.responses, MarginalML(), **options)

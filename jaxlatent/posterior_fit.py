@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxlatent.diagnostics.datatree import PREDICTIVE, datatree
+from jaxlatent.diagnostics.item_predictive import odds_ratio_checks
 from jaxlatent.diagnostics.posterior_measures import leave_one_out, posterior_checks, posterior_measures
 from jaxlatent.fit import Fit
 from jaxlatent.inference.bayes import (
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
     from jaxlatent.posterior_plotting import PosteriorPlots
     from jaxlatent.report.summary import Summary
+    from jaxlatent.rotated_posterior import RotatedPosterior
 
 PRIOR = 500  # draws from the prior in a DataTree
 
@@ -123,6 +125,16 @@ class PosteriorFit:
         z and pvalue are nan. std_lv and std_all are at the posterior mean.
         """
         return self._parameters.copy()
+
+    @property
+    def priors(self) -> pd.DataFrame:
+        """The prior of every free parameter, written or default; not of fits that were read from a file."""
+        from jaxlatent.inference.default_texts import density_texts, in_column
+
+        if self._sample.density is None:
+            raise ValueError("A fit that was read from a file holds no priors: see model.parameter_table of its model.")
+        frame = in_column(self.parameters.query("free > 0"), density_texts(self._sample.density, self._fitted.priors))
+        return frame[["lhs", "op", "rhs", "group", "label", "prior"]]
 
     def vcov(self) -> pd.DataFrame:
         """Posterior covariance matrix of the free parameters, named as in the table."""
@@ -226,6 +238,10 @@ class PosteriorFit:
         """Discrepancies of the data beside those of replicated data, and posterior predictive p-values."""
         return posterior_checks(self._fitted, self.draws, key)
 
+    def odds_ratio_checks(self, key: int = 0) -> pd.DataFrame:
+        """Odds ratios of item pairs beside those of replicated data, of an item response model with categories."""
+        return odds_ratio_checks(self._of(ItemResponseFit, "odds_ratio_checks")._fitted, self.draws, key)
+
     def loo(self) -> Any:
         """ArviZ's leave-one-out: a person is left out, latent variables are integrated out."""
         return leave_one_out(self._fitted, self.draws)
@@ -251,6 +267,15 @@ class PosteriorFit:
             mean, error = item_posterior_scores(self._fitted, self.draws, persons.data)
         frame = persons.frame(mean)
         return frame.join(persons.frame(error).add_suffix("_se")) if return_se else frame
+
+    def rotate(self, method: str, **options: Any) -> RotatedPosterior:
+        """Draws of an exploratory item response model rotated ("oblimin", ...), reflections and order matched.
+
+        Raises ValueError for confirmatory models.
+        """
+        from jaxlatent.rotated_posterior import rotate_posterior
+
+        return rotate_posterior(self._of(ItemResponseFit, "rotate")._fitted, self.draws, method, **options)
 
     def transform(self, data: Any) -> Any:
         """Scores of data: a frame for a frame, an array for an array."""
@@ -286,6 +311,12 @@ class PosteriorFit:
         from jaxlatent.posterior_plotting import PosteriorPlots
 
         return PosteriorPlots(self)
+
+    def report(self, path: str | Path) -> Path:
+        """Write one self-contained HTML page: chains, fit, diagram, pictures, every parameter."""
+        from jaxlatent.posterior_summarise import write_report
+
+        return write_report(self, Path(path))
 
     def save(self, path: str | Path, *, include_data: bool = False) -> Path:
         """Write a .latent file (a zip of JSON and arrays, no pickle) with all draws; the data only if asked for."""

@@ -133,20 +133,31 @@ class SEM:
         return self._tables[key]
 
     def parameter_table(
-        self, data: Any = None, *, group: str | None = None, cluster: str | None = None
+        self, data: Any = None, *, group: str | None = None, cluster: str | None = None, default_priors: bool = False
     ) -> pd.DataFrame:
         """What is free, fixed or equal, as lavaan's table; with data also the sample's groups and starting values.
 
-        cluster: the column of clusters of a model with level: blocks.
+        cluster: the column of clusters of a model with level: blocks. default_priors: show in the column prior also
+        those that act where nothing is written, in Bayesian engines; they are on the scale of the data, so that data
+        are needed.
         """
         from jaxlatent.results.starting import table_frame
 
+        if default_priors:
+            if data is None:
+                raise ValueError("Default priors are on the scale of the data: pass the data to parameter_table.")
+            return self._with_default_priors(self.parameter_table(data, group=group), data, group)
         if data is None:
             return table_frame(self.table(), None, self.priors)
         table, source = self._prepare(data, None, group, None, None, cluster)
         if has_levels(table):
             _require_cluster(cluster)
         return table_frame(table, source, self.priors)
+
+    def _with_default_priors(self, frame: pd.DataFrame, data: Any, group: str | None) -> pd.DataFrame:
+        from jaxlatent.inference.default_texts import bound_texts, in_column
+
+        return in_column(frame, bound_texts(self.bind(data, group=group)))
 
     def fit(
         self,

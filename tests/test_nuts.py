@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import warnings
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -11,11 +13,15 @@ import pytest
 from scipy import stats
 
 import jaxlatent as jl
+from jaxlatent.diagnostics.draw_likelihoods import draw_log_likelihoods
+from jaxlatent.diagnostics.posterior_measures import leave_one_out
 from jaxlatent.inference.bayes import item_posterior, moment_posterior, reflected
 from jaxlatent.inference.draws import Draws
 from jaxlatent.models.marginal import evaluate
 from jaxlatent.models.prior_distributions import flat
 from jaxlatent.numerics.chains import summarize_chains
+from jaxlatent.numerics.rotated_draws import rotate_alike
+from jaxlatent.numerics.rotation import rotate
 from jaxlatent.results.posterior_tables import check_chains
 
 THREE = "visual =~ x1 + x2 + x3\n textual =~ x4 + x5 + x6\n speed =~ x7 + x8 + x9"
@@ -189,6 +195,34 @@ def test_summary_says_what_was_sampled(fit):
     assert fit.log_likelihood == pytest.approx(fit.log_likelihoods().sum(), abs=1e-6)
 
 
+def test_report_is_one_page_with_chains_fit_and_pictures(fit, tmp_path):
+    text = fit.report(tmp_path / "three_factors.html").read_text(encoding="utf-8")
+    parts = ["How it was sampled", "Chains", "Posterior predictive p-value", "Posterior predictive checks",
+             "Path diagram", "Posterior intervals", "Parameters", "How to cite"]  # fmt: skip
+    places = [text.index(part) for part in parts]
+    assert places == sorted(places)
+    assert "did not converge" not in text and "<script" not in text and text.count("<svg") == 3
+
+
+def test_priors_of_a_fit_are_those_of_the_table(fit, data):
+    """Defaults as documented: loadings N(0, (3 s_j / s_k)²), deviations Gamma(2, 2 / s), correlations LKJ(2)."""
+    frame = fit.priors
+    table = jl.SEM(THREE).parameter_table(data, default_priors=True).query("free > 0")
+    assert frame["prior"].tolist() == table["prior"].tolist()
+    named = frame.set_index(["lhs", "op", "rhs"])["prior"]
+    sd = data[[f"x{j}" for j in range(1, 10)]].std(ddof=0)
+    assert named["visual", "=~", "x2"] == f"normal(0, {3 * sd['x2'] / sd['x1']:.3g})"
+    assert named["x9", "~~", "x9"] == f"gamma(2, {2 / sd['x9']:.3g})[sd]"
+    assert named["visual", "~~", "speed"] == "lkj(2)"
+    mine = jl.SEM(THREE, std_lv=True, priors={"loadings": "normal(1, 0.5)"}).parameter_table(data, default_priors=True)
+    assert (mine.loc[mine["op"] == "=~", "prior"] == "normal(1, 0.5)").all()
+    items = jl.IRT("3pl").parameter_table(jl.datasets.load("lsat7"), default_priors=True)
+    assert items["prior"].dropna().str.contains("half_normal").sum() == 1  # the slope that fixes the sign
+    assert items.loc[items["op"] == "guessing", "prior"].str.contains("logit").all()
+    with pytest.raises(ValueError, match="pass the data"):
+        jl.SEM(THREE).parameter_table(default_priors=True)
+
+
 def test_saved_draws_come_back(fit, tmp_path):
     found = jl.load(fit.save(tmp_path / "fit.latent", include_data=True))
     assert isinstance(found, jl.PosteriorFit)
@@ -233,6 +267,85 @@ def test_reflection_turns_a_factor_over(maximum):
     turned = reflected(type(layout)(index, fixed, layout.start, layout.blocks), free)
     assert np.array_equal(turned[index["loadings"][0, 1:3, 0]], f.free[index["loadings"][0, 1:3, 0]])
     assert turned[index["factor_cov"][0, 0, 1]] == -f.free[index["factor_cov"][0, 0, 1]]
+
+
+def test_draws_of_loadings_are_rotated_alike():
+    """One solution turned by random rotations and reflections, as chains may find it, comes back as one."""
+    rng = np.random.default_rng(0)
+    simple = np.kron(np.eye(3), np.ones((4, 1))) * rng.uniform(0.5, 0.9, (12, 1))
+    phi = 0.7 * np.eye(3) + 0.3
+    plain = simple @ np.linalg.cholesky(phi)
+    turns = np.linalg.qr(rng.standard_normal((30, 3, 3)))[0]
+    like = rotate(plain, "oblimin")
+    found = rotate_alike(plain @ turns, like)
+    back = plain @ turns @ np.linalg.inv(np.swapaxes(found, 1, 2))
+    assert np.allclose(back, like.loadings, atol=1e-5)
+    assert np.allclose(np.swapaxes(found, 1, 2) @ found, like.factor_cov, atol=1e-5)
+
+
+@pytest.mark.study
+def test_exploratory_draws_are_rotated_like_the_maximum():
+    """Posterior means of rotated slopes beside the rotated maximum; chains agree about them."""
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((300, 2)) @ np.linalg.cholesky([[1, 0.4], [0.4, 1]]).T
+    slopes = np.zeros((10, 2))
+    slopes[:5, 0], slopes[5:, 1] = rng.uniform(1, 2, 5), rng.uniform(1, 2, 5)
+    chance = 1 / (1 + np.exp(-(x @ slopes.T + rng.standard_normal(10) / 2)))
+    data = {f"i{j}": (rng.random(300) < chance[:, j]).astype(float) for j in range(10)}
+    model = jl.IRT("2pl", factors=2)
+    found = model.fit(data, jl.NUTS(num_samples=500)).rotate("oblimin")
+    theirs = model.fit(data).rotate("oblimin")
+    gap = (found.loadings - theirs.loadings) / found.loadings_se
+    assert gap.abs().to_numpy().max() < 0.6  # skewed posteriors of slopes: means lie above the maximum
+    assert found.parameters["rhat"].max() < 1.02 and found.parameters["ess_bulk"].min() > 400
+    assert abs(found.factor_cov - theirs.factor_cov).to_numpy().max() < 0.1
+    assert dict(found.to_datatree()["matrices"].sizes) == {
+        "chain": 4,
+        "draw": 500,
+        "item": 10,
+        "factor": 2,
+        "factor2": 2,
+    }
+
+
+@pytest.mark.study
+def test_leave_one_out_where_factors_are_sampled_along():
+    """Four factors: marginal, by importance sampling; eight times as many points move elpd by less than 0.5."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((200, 4)) @ np.linalg.cholesky(0.3 + 0.7 * np.eye(4)).T
+    slopes = np.kron(np.eye(4), np.ones((4, 1))) * rng.uniform(0.8, 2, (16, 1))
+    codes = (rng.random((200, 16)) < 1 / (1 + np.exp(-(x @ slopes.T)))).astype(float)
+    names = [f"i{j}" for j in range(16)]
+    syntax = "\n".join(f"F{k} =~ {' + '.join(names[4 * k : 4 * k + 4])}" for k in range(4))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", jl.ModelWarning)
+        fit = jl.IRT("2pl", factors=syntax).fit(
+            dict(zip(names, codes.T, strict=True)), jl.NUTS(num_warmup=200, num_samples=200, num_chains=2)
+        )
+    found = fit.loo()
+    assert float(found.pareto_k.max()) < 0.7 and 20 < float(found.p) < 60  # 38 parameters
+    assert fit.fit_measures()["elpd_loo"] == pytest.approx(float(found.elpd), abs=1e-9)
+    finer = replace(fit._fitted, rule=jl.ImportanceSampling(1024))
+    assert float(leave_one_out(finer, fit.draws).elpd) == pytest.approx(float(found.elpd), abs=0.5)
+
+
+@pytest.mark.study
+@pytest.mark.parametrize("name", ["lsat7", "bfi"])
+def test_fewer_nodes_than_61_give_the_same_posterior(name):
+    """Posterior means of the grid that NUTS chooses, reweighted to 61 nodes: within 0.02 posterior sd."""
+    if name == "lsat7":
+        model, data = jl.IRT("2pl"), jl.datasets.load("lsat7")
+    else:
+        model, data = jl.IRT("graded"), jl.datasets.load("bfi")[["N1", "N2", "N3", "N4", "N5"]].head(500)
+    fit = model.fit(data, jl.NUTS(num_samples=500))
+    f, free = fit._fitted, fit.draws.flat
+    few = jl.GaussHermite(int(re.search(r"GaussHermite\(n=(\d+)", fit.notes[-1])[1]))
+    assert few.n < 61
+    own, other = (draw_log_likelihoods(replace(f, rule=rule), free).sum(1) for rule in (few, jl.GaussHermite(61)))
+    weight = np.exp(other - own - (other - own).max())
+    weight /= weight.sum()
+    gap = (weight @ free - free.mean(0)) / free.std(0)
+    assert np.abs(gap).max() < 0.02
 
 
 @pytest.mark.study

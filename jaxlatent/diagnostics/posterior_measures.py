@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LOO_DRAWS = 1000  # whose log-likelihoods of persons are computed
+FEWEST, AFFORDABLE = 100, 200_000  # draws; log-likelihoods, where each is an integral over points of the person's own
 INDICES = ("brmsea", "bcfi", "btli")
 
 
@@ -45,7 +46,10 @@ def leave_one_out(fitted: Fitted | ItemFitted, draws: Draws, n_draws: int = LOO_
 
 
 def posterior_measures(fitted: Fitted | ItemFitted, draws: Draws, key: int = 0) -> dict[str, float]:
-    """npar, logl (at the posterior mean), ppp, Bayesian indices, elpd_loo, p_loo, looic: what there is of them."""
+    """npar, logl (at the posterior mean), ppp, Bayesian indices, elpd_loo, p_loo, looic: what there is of them.
+
+    Leave-one-out takes fewer draws where factors are too many for a grid: at least 100, and as many as are quick.
+    """
     out = {"npar": float(fitted.n_parameters), "logl": float(fitted.log_likelihood)}
     has_rows = fitted.data is not None and (isinstance(fitted, Fitted) or fitted.data.n_persons > 0)
     if isinstance(fitted, Fitted):
@@ -56,9 +60,11 @@ def posterior_measures(fitted: Fitted | ItemFitted, draws: Draws, key: int = 0) 
     elif has_rows and all(family.categorical for family, _ in fitted.measurement.groups):
         checks = item_predictive_checks(fitted, draws, key)["ppp"]
         out |= {f"ppp_{name}": float(value) for name, value in checks.items()}
-    by_points = isinstance(fitted, ItemFitted) and is_personal(fitted.rule)
-    if has_rows and not by_points and find_spec("arviz_stats") is not None and np.prod(draws.free.shape[:2]) >= 100:
-        found = leave_one_out(fitted, draws)
+    if has_rows and find_spec("arviz_stats") is not None and np.prod(draws.free.shape[:2]) >= FEWEST:
+        n_draws = LOO_DRAWS
+        if isinstance(fitted, ItemFitted) and is_personal(fitted.rule):
+            n_draws = min(max(AFFORDABLE // fitted.data.n_persons, FEWEST), LOO_DRAWS)
+        found = leave_one_out(fitted, draws, n_draws)
         out |= {"elpd_loo": float(found.elpd), "elpd_loo_se": float(found.se), "p_loo": float(found.p)}
         out |= {"looic": -2 * float(found.elpd), "pareto_k_max": float(np.max(found.pareto_k))}
     return out

@@ -25,7 +25,7 @@ from jaxlatent.inference.likelihoods import MarginalLikelihood, MomentLikelihood
 from jaxlatent.inference.marginal_fit import ItemFitted, is_personal, problem_of
 from jaxlatent.inference.nuts import draw_chain, locate
 from jaxlatent.inference.nuts_settings import NUTS
-from jaxlatent.inference.posterior import Posterior
+from jaxlatent.inference.posterior import Posterior, log_likelihood
 from jaxlatent.models import cells
 from jaxlatent.numerics.normal_density import psd_root
 
@@ -49,6 +49,10 @@ class Simulated:
             return draw_chain(settings, there, key)[1].free
 
         return draw
+
+    def log_likelihood(self, free: jax.Array, data: Any) -> jax.Array:
+        """Of the data [1] at free [q]; of moments up to a constant."""
+        return log_likelihood(self.posterior(data).likelihood, free)[None]
 
 
 def prior_sampler(posterior: Posterior) -> Callable[[jax.Array], jax.Array]:
