@@ -251,11 +251,8 @@ def test_settings_that_make_no_sense(name):
 
 
 def test_models_it_does_not_take(lsat):
-    q = np.ones((5, 1))
     with pytest.raises(ValueError, match=r"MarginalML takes normal"):
         jl.IRT("2pl", latent=jl.latent.Flow("spline")).fit(lsat, jl.MarginalML())
-    with pytest.raises(ValueError, match=r"no linear constraints"):
-        jl.IRT("2pl", q, constraints=(np.ones((5, 1)), np.zeros(5))).fit(lsat, jl.AmortizedVI(**QUICK))
     with pytest.raises(ValueError, match=r"Expected a guide"):
         jl.IRT("2pl").fit(lsat, jl.AmortizedVI(guide=3, **QUICK))
 

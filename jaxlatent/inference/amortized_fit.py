@@ -43,6 +43,7 @@ from jaxlatent.integration.adaptive import ImportanceSampling
 from jaxlatent.latent.latent import Latent
 from jaxlatent.measurement.measurement import Measurement
 from jaxlatent.models.latent_variable_model import LatentVariableModel
+from jaxlatent.models.restricted import LinearRestrictions
 from jaxlatent.numerics.newton import CONVERGED, RUNNING
 from jaxlatent.spec.item_table import ItemTable, item_layout
 from jaxlatent.spec.two_tier import reduction_of
@@ -127,9 +128,9 @@ def fit_amortized(
     """
     priors = priors or Priors()
     layout = item_layout(table)
-    layout = replace(layout, start=starting_values(table, layout, data, measurement) if start is None else start)
-    if table.linear.rank:
-        raise ValueError("AmortizedVI takes no linear constraints between parameters: use MarginalML().")
+    begin = starting_values(table, layout, data, measurement) if start is None else start
+    layout = replace(layout, start=restricted_start(table, begin))
+    linear = table.linear if table.linear.rank else None
     if engine.guide is None and table.occasions is not None:
         engine = replace(engine, guide=default_guide(table.occasions.n))
     check_guide(guide_of(engine.guide or Amortized()), streamed is not None)
@@ -142,8 +143,10 @@ def fit_amortized(
     checkpoints = None
     if checkpoint is not None:
         seen = streamed.source.fingerprint() if streamed else {"values": fingerprint(*jax.tree.leaves(arrays))}
-        checkpoints = Checkpoints.at(checkpoint, about(model, table, seen, settings, key))
-    found = run_training(model, arrays, settings, priors, key, progress, streamed=streamed, checkpoints=checkpoints)
+        checkpoints = Checkpoints.at(checkpoint, about(model, table, seen, settings, key, linear))
+    found = run_training(
+        model, arrays, settings, priors, key, progress, streamed=streamed, checkpoints=checkpoints, linear=linear
+    )
     trained = Trained(
         model, found.guide, found.guide_params, found.networks, tuple(found.course.looks), found.undone, key
     )
@@ -173,6 +176,12 @@ def fit_amortized(
     )  # fmt: skip
 
 
+def restricted_start(table: ItemTable, start: np.ndarray) -> np.ndarray:
+    """The nearest starting values [n_free] that keep the table's linear restrictions."""
+    offset, basis = reduction(table)
+    return offset + basis @ (basis.T @ (start - offset))
+
+
 def check_guide(guide: Guide, streamed: bool) -> None:
     """Raises ValueError for a guide with numbers of each person where persons stream by."""
     if streamed and isinstance(guide, Free | SemiAmortized):
@@ -197,12 +206,14 @@ def undone_note(undone: int) -> tuple[str, ...]:
 
 
 def about(
-    model: LatentVariableModel, table: Named, data: dict[str, Any], settings: AmortizedVI, key: int
-) -> dict[str, Any]:
+    model: LatentVariableModel, table: Named, data: dict[str, Any], settings: AmortizedVI, key: int,
+    linear: LinearRestrictions | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """What a checkpoint is of, as plain values."""
     layout = model.layout
+    tied = () if linear is None else (linear.matrix, linear.value)
     shape = fingerprint(
-        *(np.asarray(a) for name in sorted(layout.index) for a in (layout.index[name], layout.fixed[name]))
+        *(np.asarray(a) for name in sorted(layout.index) for a in (layout.index[name], layout.fixed[name])), *tied
     )
     return {
         "model": {"items": list(table.observed), "factors": list(table.factors), "measurement": repr(model.measurement),

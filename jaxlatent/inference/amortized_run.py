@@ -42,6 +42,7 @@ from jaxlatent.inference.priors import Priors
 from jaxlatent.inference.progress import step_bar
 from jaxlatent.inference.sharding import over_devices
 from jaxlatent.models.latent_variable_model import LatentVariableModel
+from jaxlatent.models.restricted import LinearRestrictions
 
 RATE = 1e-2
 DECODER_RATE = 2e-3  # where p(y | x) is a network
@@ -93,10 +94,12 @@ def run_training(
     *,
     streamed: Streamed | None = None,
     checkpoints: Checkpoints | None = None,
+    linear: LinearRestrictions | None = None,
 ) -> Training:
     """Train until the bound stops rising; Ctrl-C ends with the last look, and a checkpoint of it.
 
-    arrays: all persons or, of streamed data, a sample, whose bound is watched (these persons learn, too).
+    arrays: all persons or, of streamed data, a sample, whose bound is watched (these persons learn, too). linear:
+    restrictions that the free vector keeps.
     """
     guide = guide_of(settings.guide or Amortized()).bind(model, arrays)
     if isinstance(guide, BoundFunction) and (names := guide.names(in_precision(arrays, jnp.float32))):
@@ -105,7 +108,7 @@ def run_training(
             " function with numpyro_pair and SVI."
         )
     n = arrays.n_persons if streamed is None else streamed.source.n_persons
-    programs = programs_for(model, settings, priors, n)
+    programs = programs_for(model, settings, priors, n, linear)
     plan = plan_of(settings, n, key, decoded=model.measurement.decoder is not None)
     state, watching = programs.start(guide, programs.unconstrained(model.layout.start), jax.random.key(key))
     course, finished = Course(), False
