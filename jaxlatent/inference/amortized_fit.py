@@ -138,7 +138,8 @@ def fit_amortized(
     settings = engine.resolve(n)
     polish = engine.polish and is_normal(latent) and streamed is None
     if polish and engine.max_epochs is None:
-        settings = replace(settings, max_epochs=max(ROUGH_STEPS * (settings.batch_size or n) // n, 2))
+        rough = max(ROUGH_STEPS * (settings.batch_size or n) // n, 2, 2 * settings.annealing)
+        settings = replace(settings, max_epochs=rough)
     model, arrays = item_model(table, measurement, layout, latent), item_arrays(data)
     checkpoints = None
     if checkpoint is not None:
@@ -220,7 +221,7 @@ def about(
                   "latent": repr(model.latent), "pattern": shape},
         "data": data,
         "settings": {**{f: getattr(settings, f) for f in ("particles", "estimator", "batch_size", "max_epochs",
-                     "beta", "free_bits")},
+                     "beta", "free_bits", "annealing", "averaging")},
                      "guide": described(guide_of(settings.guide or Amortized())),
                      "optimizer": settings.optimizer is not None, "key": key},
     }  # fmt: skip

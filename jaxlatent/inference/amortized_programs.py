@@ -88,17 +88,23 @@ class Programs:
         """The state before the first step, and a key for watching."""
         ours, networks, theirs, watching = jax.random.split(key, 4)
         params = {**free, **self.model.networks(networks), "guide": guide.init(ours)}
-        return self.trainer.start(params, theirs), watching
+        return self.trainer.start(params, theirs, averaging=self.settings.averaging > 0), watching
 
-    def loss(self, guide: BoundGuide, params: SiteParams, arrays: Arrays, rows: jax.Array, key: jax.Array) -> jax.Array:
-        """Minus the importance-weighted bound of all persons from these rows, and priors, for each person."""
+    def loss(
+        self, guide: BoundGuide, params: SiteParams, arrays: Arrays, rows: jax.Array, key: jax.Array,
+        weight: jax.Array | float = 1.0,
+    ) -> jax.Array:  # fmt: skip
+        """Minus the importance-weighted bound of all persons from these rows, and priors, for each person.
+
+        weight: of log p(x) - log q(x | y), times the settings' beta.
+        """
 
         def model(arrays: Arrays, persons: jax.Array, size: int) -> None:
             person_sites(self.model, parameter_sites(self.sites, jnp.float32), arrays, persons, size)
 
         settings = self.settings
         bound = ImportanceWeightedELBO(
-            settings.particles or 1, cast(Estimator, settings.estimator), beta=settings.beta,
+            settings.particles or 1, cast(Estimator, settings.estimator), beta=settings.beta * weight,
             free_bits=settings.free_bits,
         )  # fmt: skip
         given = guide_function(guide, self.sites)
@@ -139,7 +145,7 @@ def programs_for(
     optimizer = None if settings.optimizer is None else id(settings.optimizer)
     key = (
         model.measurement, model.latent, pattern, signs, settings.particles, settings.estimator, optimizer, priors,
-        settings.guide, n_persons, settings.beta, settings.free_bits,
+        settings.guide, n_persons, settings.beta, settings.free_bits, settings.averaging > 0,
         None if linear is None else (linear.matrix.tobytes(), linear.value.tobytes()),
     )  # fmt: skip
     if key not in _kept:

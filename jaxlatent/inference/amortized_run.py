@@ -136,7 +136,7 @@ def run_training(
             finished = course.falls <= MOST_FALLS
         except KeyboardInterrupt:
             keep(state, course, True)
-    params = state.best if plan.stop_at_best else state.params
+    params = state.best if plan.stop_at_best else programs.trainer.shown(state)
     free = np.asarray(programs.free(params), float)
     own, networks = jax.tree.map(np.asarray, (params["guide"], programs.networks(params)))
     return Training(free, guide, own, networks, course, int(state.undone), finished)
@@ -162,7 +162,8 @@ def plan_of(settings: AmortizedVI, n: int, key: int, *, decoded: bool = False) -
     steps = max(n // batch, 1)
     a_look, least = max(STEPS_A_LOOK // steps, 1), -(-LEAST_STEPS // steps)
     rate, own = DECODER_RATE if decoded else RATE, settings.optimizer is not None
-    return Plan(rate, a_look, epochs, batch, key, min(least, epochs // 3), own, decoded)
+    least = max(min(least, epochs // 3), settings.annealing)
+    return Plan(rate, a_look, epochs, batch, key, least, own, decoded, settings.annealing, settings.averaging)
 
 
 def watcher(
@@ -174,7 +175,7 @@ def watcher(
     def watch(state: Any) -> np.ndarray:
         if not len(held):
             return np.zeros(0)
-        return np.asarray(programs.watch(guide, state.params, own, jnp.asarray(held), key), float)
+        return np.asarray(programs.watch(guide, programs.trainer.shown(state), own, jnp.asarray(held), key), float)
 
     return watch
 
