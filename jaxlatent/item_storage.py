@@ -32,6 +32,7 @@ from jaxlatent.integration.gauss_hermite import GaussHermite
 from jaxlatent.integration.histogram import EmpiricalHistogram
 from jaxlatent.irt import IRT
 from jaxlatent.irt_fit import ItemResponseFit
+from jaxlatent.measurement.decoders import Decoder
 from jaxlatent.spec.item_table import item_layout
 from jaxlatent.spec.occasions import Occasions
 
@@ -81,6 +82,7 @@ def item_manifest(fit: ItemResponseFit) -> dict[str, Any]:
         "group_equal": list(spec.group_equal),
         "fixed": spec.fixed,
         "constraints": None if spec.constraints is None else [np.asarray(part).tolist() for part in spec.constraints],
+        "decoder": [_decoder_manifest(each) for each in spec.decoder],
         "priors": sorted(spec.priors),
         "rotation": spec.rotation,
         "latent": None if spec.latent is None else described(spec.latent),
@@ -136,6 +138,22 @@ def _types(given: Any, objects: dict[str, Any]) -> Any:
     return {name: _types(value, objects) for name, value in given.items()}
 
 
+def _decoder_manifest(given: Decoder) -> dict[str, Any]:
+    network = None if given.network is None else type(given.network).__name__
+    return {"items": None if given.items is None else list(given.items), "hidden": list(given.hidden),
+            "network": network}  # fmt: skip
+
+
+def _decoders(given: list[dict[str, Any]], objects: dict[str, Any]) -> list[Decoder]:
+    """Decoders as described; networks of the user's own come from objects."""
+    for each in given:
+        if each["network"] is not None and each["network"] not in objects:
+            raise MissingObject(
+                f"the network {each['network']!r} is the user's own: pass objects={{{each['network']!r}: ...}}"
+            )
+    return [Decoder(g["items"], tuple(g["hidden"]), g["network"] and objects[g["network"]]) for g in given]
+
+
 def long_arrays(r: Responses) -> dict[str, Any]:
     """The user's rows, where there are several occasions."""
     return {} if r.long is None else {f"long_{name}": np.asarray(value) for name, value in vars(r.long).items()}
@@ -172,6 +190,7 @@ def item_fit_of(manifest: dict[str, Any], arrays: dict[str, np.ndarray], objects
         _types(m["item_type"], objects), factors, covariates=m["covariates"], group_equal=m["group_equal"],
         fixed=m["fixed"], constraints=constraints, rotation=m["rotation"],
         latent=latent, occasions=(m.get("occasions") or {}).get("option"),
+        decoder=_decoders(m.get("decoder", []), objects),
     )  # fmt: skip
     coding = Coding(tuple(m["names"]), tuple(None if v is None else tuple(v) for v in m["values"]))
     occasions = occasions_from(m.get("occasions"))

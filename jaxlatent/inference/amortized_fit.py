@@ -136,7 +136,8 @@ def fit_amortized(
     check_guide(guide_of(engine.guide or Amortized()), streamed is not None)
     n, d = data.n_persons if streamed is None else streamed.source.n_persons, len(table.factors)
     settings = engine.resolve(n)
-    polish = engine.polish and is_normal(latent) and streamed is None
+    learned = not is_normal(latent) or bool(measurement.blocks)
+    polish = engine.polish and not learned and streamed is None
     if polish and engine.max_epochs is None:
         rough = max(ROUGH_STEPS * (settings.batch_size or n) // n, 2, 2 * settings.annealing)
         settings = replace(settings, max_epochs=rough)
@@ -164,7 +165,7 @@ def fit_amortized(
     rule = ImportanceSampling(DRAWS, proposal=guide_of(settings.guide or Amortized()))
     with jax.enable_x64(True):
         batches = iter([double_arrays(data)]) if streamed is None else streamed_doubles(streamed, LARGEST)
-        estimate, said = summed_up(trained, found, table, batches, settings, priors)
+        estimate, said = summed_up(trained, found, table, batches, settings, priors, latent)
     group_name = getattr(responses, "group_name", None)
     n_saved = None
     if streamed is not None:
@@ -237,7 +238,7 @@ def streamed_doubles(streamed: Streamed, size: int) -> Iterator[Arrays]:
 
 def summed_up(
     trained: Trained, found: Training, table: ItemTable, batches: Iterator[Arrays], settings: AmortizedVI,
-    priors: Priors,
+    priors: Priors, latent: Latent | None = None,
 ) -> tuple[Estimate, tuple[str, ...]]:  # fmt: skip
     """The estimate where training alone has to do, and what should be known about it."""
     free = found.free
@@ -270,7 +271,9 @@ def summed_up(
     }  # fmt: skip
     said = []
     if trained.networks and settings.se != "none":
-        said.append("Standard errors take the learned distribution of the factors as known.")
+        what = [] if is_normal(latent) else ["the learned distribution of the factors"]
+        what += ["the networks of items"] if trained.model.measurement.blocks else []
+        said.append(f"Standard errors take {' and '.join(what)} as known.")
     if poor:
         said.append(
             f"The posteriors of {poor} of {n} persons are poorly approximated by the guide (Pareto k > 0.7): take more"
