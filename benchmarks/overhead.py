@@ -23,7 +23,7 @@ import jaxlatent as jl
 from benchmarks.harness import timed
 from jaxlatent.data.arrays import Arrays
 from jaxlatent.guides.guide import BoundGuide
-from jaxlatent.inference.amortized_loop import Trainer, default_optimizer
+from jaxlatent.inference.amortized_loop import Pace, Trainer, default_optimizer
 from jaxlatent.inference.amortized_programs import Programs, programs_for
 from jaxlatent.inference.item_model import in_precision, item_arrays, item_model
 from jaxlatent.inference.marginal_fit import starting_values
@@ -113,12 +113,12 @@ def overhead(given: Task, steps: int, repeat: int, seed: int = 0) -> Overhead:
     """The same steps by both, in turn; the ratio is the median of those of neighbours in time."""
     n = given.arrays.n_persons
     rows = np.random.default_rng(seed).integers(0, n, (steps, given.batch_size)).astype(np.int32)
-    rates = np.full(steps, 1e-2, np.float32)
+    pace = Pace(np.full(steps, 1e-2, np.float32))
 
     def run(trainer: Trainer) -> tuple[float, float]:
         state = trainer.start(given.params, jax.random.key(seed))
         took, (_, losses) = timed(
-            lambda: jax.block_until_ready(trainer.stretch(given.guide, state, given.arrays, rows, rates))
+            lambda: jax.block_until_ready(trainer.stretch(given.guide, state, given.arrays, rows, pace))
         )
         return took, float(np.mean(losses[-max(steps // 4, 1) :]))
 

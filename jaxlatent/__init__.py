@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from jaxlatent.integration.gauss_hermite import GaussHermite
     from jaxlatent.irt import IRT
     from jaxlatent.irt_fit import ItemResponseFit
+    from jaxlatent.measurement.decoders import Decoder
     from jaxlatent.models.prior_distributions import horseshoe, spike_and_slab
     from jaxlatent.pair import Pair, numpyro_guide, numpyro_model, numpyro_pair, observe, sample_parameters
     from jaxlatent.posterior_fit import PosteriorFit
@@ -96,6 +97,7 @@ _WHERE = {
     "TwoLevelFit": "two_level_fit",
     "VAE": "vae",
     "DeepFit": "vae_fit",
+    "Decoder": "measurement.decoders",
     "ClusteredItemFit": "clustered_fit",
     "ItemResponseFit": "irt_fit",
     "MarginalML": "inference.settings",
@@ -133,6 +135,7 @@ __all__ = [
     "AutoEncoder",
     "AutoEncoderFit",
     "ClusteredItemFit",
+    "Decoder",
     "DeepFit",
     "Estimate",
     "ExploratoryFit",

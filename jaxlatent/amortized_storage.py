@@ -19,7 +19,7 @@ from jaxlatent.inference.item_model import item_model
 from jaxlatent.inference.marginal_fit import ItemFitted
 from jaxlatent.integration.adaptive import ImportanceSampling
 
-SIMPLE = ("particles", "estimator", "batch_size", "max_epochs", "polish", "se")
+SIMPLE = ("particles", "estimator", "batch_size", "max_epochs", "polish", "se", "annealing", "averaging")
 
 
 def described(part: Any) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from jaxlatent.irt_fit import ItemResponseFit
 from jaxlatent.latent.autoregressive import Autoregressive
 from jaxlatent.latent.histogram import Histogram
 from jaxlatent.latent.latent import Latent
+from jaxlatent.measurement.decoders import decoders_of
 from jaxlatent.measurement.family import Family
 from jaxlatent.measurement.item_types import ITEM_TYPES
 from jaxlatent.sem import ModelWarning
@@ -54,6 +55,7 @@ class IRT:
     constraints: a pair (A, b) with vec(loadings) = A t + b. priors: distributions of parameters by class, by label or
     by parameter, such as {"loadings": numpyro.distributions.LogNormal(0, 0.5), "logit_guessing": "normal(-1.5, 1)",
     "F1 =~ a": "normal(1, 0.2)"}; the fit is then the posterior mode.
+    decoder: jl.Decoder(items, hidden) or several, networks that bend the predictors of blocks of items, by AmortizedVI.
     latent: the distribution of the factors, jl.latent.Normal() by default, Flow(...) or Mixture(k), by
     AmortizedVI, whose means and covariances are the model's whatever its shape; or "empirical_histogram"
     (jl.latent.Histogram(n, limit)), by MarginalML, for one factor of any shape. rotation: of an exploratory solution
@@ -78,6 +80,7 @@ class IRT:
         priors: Mapping[str, Any] | None = None,
         rotation: str | None = None,
         occasions: Any = None,
+        decoder: Any = None,
     ) -> None:
         latent = Histogram() if isinstance(latent, str) and latent == HISTOGRAM else latent
         if latent is not None and not isinstance(latent, Latent):
@@ -101,7 +104,15 @@ class IRT:
         self.priors = given_priors(priors)
         self.rotation = rotation
         self.latent = latent
+        self.decoder = decoders_of(decoder)
         self.occasions = occasions_of(occasions, latent)
+        if self.decoder and self.occasions is not None:
+            raise ValueError("Models of several occasions take no decoder in this version: leave one of them out.")
+        if self.decoder and isinstance(self.factors, int) and self.factors > 1:
+            raise ValueError(
+                "Networks of exploratory factors depend on their rotation: with a decoder give factors as 'F =~ ...' or"
+                " a Q-matrix."
+            )
         if self.occasions is not None and isinstance(self.factors, int) and self.factors != 1:
             raise ValueError(
                 f"With occasions expected one factor, or factors as 'F =~ ...' or a Q-matrix; got {factors}."
@@ -213,8 +224,9 @@ class IRT:
         for name, value in (("group", group), ("weights", weights), ("checkpoint", checkpoint)):
             if value is not None:
                 raise ValueError(f"Models with clusters take no {name} in this version: leave it out.")
-        if self.priors:
-            raise ValueError("Models with clusters take no priors in this version: leave priors out.")
+        if self.priors or self.decoder:
+            what = "priors" if self.priors else "decoder"
+            raise ValueError(f"Models with clusters take no {what} in this version: leave {what} out.")
         if missing not in (None, "fiml", "listwise"):
             raise ValueError(f"Expected missing to be None, 'fiml' or 'listwise'; got {missing!r}.")
         rest, column = without_column(data, cluster, "cluster variable")
@@ -244,7 +256,7 @@ class IRT:
     def _engine(self, engine: Any) -> MarginalML | AmortizedVI | NUTS:
         """The engine asked for; None is MarginalML where latent variables are normal."""
         if engine is None:
-            quadrature = is_normal(self.latent) or isinstance(self.latent, Histogram)
+            quadrature = (is_normal(self.latent) or isinstance(self.latent, Histogram)) and not self.decoder
             engine = MarginalML() if quadrature else AmortizedVI()
         if not isinstance(engine, MarginalML | AmortizedVI | NUTS):
             raise ValueError(
@@ -252,6 +264,8 @@ class IRT:
                 f" {engine!r}."
             )
         histogram = isinstance(self.latent, Histogram)
+        if self.decoder and not isinstance(engine, AmortizedVI):
+            raise ValueError(f"{engine.name} takes items with loadings, not networks: use AmortizedVI(), or no decoder.")
         if isinstance(engine, NUTS) and not is_normal(self.latent):
             raise ValueError(f"NUTS takes normal latent variables; got latent={self.latent!r}: leave latent out.")
         if isinstance(engine, MarginalML) and not histogram:

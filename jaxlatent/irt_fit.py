@@ -19,7 +19,6 @@ from jaxlatent.diagnostics.item_wald import item_wald_test
 from jaxlatent.inference.amortized_fit import log_likelihood_estimate
 from jaxlatent.inference.estimate import MESSAGES
 from jaxlatent.inference.importance import LogLikelihoodEstimate
-from jaxlatent.inference.item_model import is_normal
 from jaxlatent.inference.marginal_fit import ItemFitted
 from jaxlatent.inference.settings import MarginalML
 from jaxlatent.integration.histogram import EmpiricalHistogram
@@ -272,8 +271,9 @@ class ItemResponseFit:
         return item_score_tests(self._fitted)
 
     def _needs_normal(self, what: str) -> None:
-        if not is_normal(self._fitted.latent):
-            raise ValueError(f"{what} is for normal factors: this fit has learned their distribution.")
+        if self._fitted.is_learned:
+            learned = "items have networks" if self._fitted.measurement.blocks else "has learned their distribution"
+            raise ValueError(f"{what} is for normal factors and items without networks: this fit {learned}.")
 
     # ---- curves -----------------------------------------------------------------------------------------------
 

@@ -64,7 +64,7 @@ class ItemPlots:
         g, f = self._group(group), self._factor(factor)
         chosen = self._items(items, f, g)
         x = self._axis(f)
-        found = curves.curves_at(self._fitted.measurement, self._fitted.coding, self._params, self._points(f, x), g)
+        found = self._curves(self._points(f, x), g)
         traces = {self._names[j]: self._trace(found, j) for j in chosen}
         return item_plots.item_curves(x, traces, factor=self._label(f), kind=kind, path=path)
 
@@ -261,11 +261,14 @@ class ItemPlots:
     def _points(self, factor: int, x: np.ndarray) -> np.ndarray:
         return curves.points_along(factor, len(self._fitted.table.factors), x)
 
+    def _curves(self, x: np.ndarray, group: int) -> curves.ItemCurves:
+        f = self._fitted
+        return curves.curves_at(f.measurement, f.coding, self._params, x, group, f.networks)
+
     def _information(self, x: np.ndarray, factor: int, group: int) -> np.ndarray:
         """Item information [point, item] along a factor."""
-        f = self._fitted
-        found = curves.curves_at(f.measurement, f.coding, self._params, self._points(factor, x), group)
-        direction = np.eye(len(f.table.factors))[factor]
+        found = self._curves(self._points(factor, x), group)
+        direction = np.eye(len(self._fitted.table.factors))[factor]
         return curves.item_information(found, self._params["loadings"][group], direction)
 
     def _trace(self, found: curves.ItemCurves, j: int) -> ItemTrace:

@@ -32,6 +32,7 @@ from jaxlatent.integration.gauss_hermite import GaussHermite
 from jaxlatent.integration.histogram import EmpiricalHistogram
 from jaxlatent.irt import IRT
 from jaxlatent.irt_fit import ItemResponseFit
+from jaxlatent.measurement.decoders import Decoder
 from jaxlatent.spec.item_table import ItemTable, item_layout
 from jaxlatent.spec.occasions import Occasions
 
@@ -103,6 +104,7 @@ def spec_manifest(spec: IRT, table: ItemTable) -> dict[str, Any]:
         "group_equal": list(spec.group_equal),
         "fixed": spec.fixed,
         "constraints": None if spec.constraints is None else [np.asarray(part).tolist() for part in spec.constraints],
+        "decoder": [_decoder_manifest(each) for each in spec.decoder],
         "priors": sorted(spec.priors),
         "rotation": spec.rotation,
         "latent": None if spec.latent is None else described(spec.latent),
@@ -122,6 +124,7 @@ def spec_of(m: dict[str, Any], objects: dict[str, Any]) -> IRT:
         _types(m["item_type"], objects), factors, covariates=m["covariates"], group_equal=m["group_equal"],
         fixed=m["fixed"], constraints=constraints, rotation=m["rotation"],
         latent=latent_of(m["latent"]), occasions=(m.get("occasions") or {}).get("option"),
+        decoder=_decoders(m.get("decoder", []), objects),
     )  # fmt: skip
 
 
@@ -159,6 +162,22 @@ def _types(given: Any, objects: dict[str, Any]) -> Any:
             )
         return objects[given["object"]]
     return {name: _types(value, objects) for name, value in given.items()}
+
+
+def _decoder_manifest(given: Decoder) -> dict[str, Any]:
+    network = None if given.network is None else type(given.network).__name__
+    return {"items": None if given.items is None else list(given.items), "hidden": list(given.hidden),
+            "network": network}  # fmt: skip
+
+
+def _decoders(given: list[dict[str, Any]], objects: dict[str, Any]) -> list[Decoder]:
+    """Decoders as described; networks of the user's own come from objects."""
+    for each in given:
+        if each["network"] is not None and each["network"] not in objects:
+            raise MissingObject(
+                f"the network {each['network']!r} is the user's own: pass objects={{{each['network']!r}: ...}}"
+            )
+    return [Decoder(g["items"], tuple(g["hidden"]), g["network"] and objects[g["network"]]) for g in given]
 
 
 def long_arrays(r: Responses) -> dict[str, Any]:

@@ -20,6 +20,8 @@ from jaxlatent.inference.proper import check_proper
 from jaxlatent.models.blocks import parameter_blocks
 from jaxlatent.models.default_priors import bijection_under, block_prior
 from jaxlatent.models.numpyro_model import Sites, parameter_sites, person_sites
+from jaxlatent.models.restricted import restricted_cells, restriction_of
+from jaxlatent.spec.item_table import ItemTable
 
 if TYPE_CHECKING:
     from jaxlatent.bound import BoundModel
@@ -47,10 +49,13 @@ def numpyro_model(bound: BoundModel, parameters: Parameters = "param", *, batch_
     A mini-batch: pass its rows with persons (their positions) and size (number of all persons); or give batch_size here
     and the plate draws that many.
 
+    Linear constraints of an item response model are kept by the matrices of numpyro.param.
+
     Raises
     ------
     ValueError
-        Linear or other constraints between parameters, or patterns of covariances, that no bijection covers.
+        Other constraints between parameters, any with parameters="sample", or patterns of covariances, that no
+        bijection covers.
     """
     return _model_function(_sites(bound, parameters), _origin(bound) if parameters == "sample" else None, batch_size)
 
@@ -128,16 +133,21 @@ def observe(bound: BoundModel, params: dict[str, Any], arrays: Arrays) -> None:
 def _sites(bound: BoundModel, parameters: Parameters) -> Sites:
     if parameters not in ("param", "sample"):
         raise ValueError(f"Expected parameters to be 'param' or 'sample'; got {parameters!r}.")
-    check_constraints(bound)
+    items = isinstance(bound.table, ItemTable) and parameters == "param"
+    linear = bound.table.linear if items and bound.table.linear.rank else None
+    if linear is None:
+        check_constraints(bound)
     model, written = bound.model, bound.priors.cells
-    blocks = parameter_blocks(model)
+    blocks = parameter_blocks(model, () if linear is None else set(restricted_cells(linear).tolist()))
     if parameters == "sample" and written:
         check_proper(bound)
     bijections = tuple(bijection_under(block, model.layout, written)[1] for block in blocks)
     if parameters == "sample":
         priors = tuple(block_prior(block, model, bound.arrays, written) for block in blocks)
         return Sites(model, blocks, bijections, priors)
-    return Sites(model, blocks, bijections, (), partial(bound.priors.log_prob, model.layout) if written else None)
+    log_prior = partial(bound.priors.log_prob, model.layout) if written else None
+    restriction = None if linear is None else restriction_of(linear, blocks, bijections)
+    return Sites(model, blocks, bijections, (), log_prior, restriction)
 
 
 def _origin(bound: BoundModel) -> np.ndarray:

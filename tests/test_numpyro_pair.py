@@ -286,7 +286,9 @@ def test_constraints_that_no_bijection_covers_are_refused():
     a[1] = a[0] * 2
     bound = jl.IRT("2pl", constraints=(a[:, [0, 2, 3, 4, 5]], b)).bind(frame)
     with pytest.raises(ValueError, match=r"1 constraint\(s\) between parameters"):
-        jl.numpyro_model(bound)
+        jl.numpyro_model(bound, parameters="sample")
+    trace = handlers.trace(handlers.seed(jl.numpyro_model(bound), 0)).get_trace(bound.arrays)
+    np.testing.assert_allclose(trace["loadings"]["value"][1], 2 * trace["loadings"]["value"][0], rtol=1e-5)
 
 
 def test_models_that_do_not_factorise_are_refused():

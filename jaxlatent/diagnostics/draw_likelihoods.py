@@ -14,7 +14,7 @@ from jaxlatent.data.responses import Responses
 from jaxlatent.inference.fitted import Fitted
 from jaxlatent.inference.importance import Rows, fresh, log_weights, rows_of
 from jaxlatent.inference.item_data import ItemRows
-from jaxlatent.inference.item_model import double_arrays, is_normal
+from jaxlatent.inference.item_model import double_arrays
 from jaxlatent.inference.marginal_fit import ItemFitted, pattern_data, problem_of
 from jaxlatent.models import cells
 from jaxlatent.models.marginal import log_marginals, person_moments
@@ -44,7 +44,7 @@ def draw_log_likelihoods(fitted: Fitted | ItemFitted, free: np.ndarray) -> np.nd
         return _normal_log_likelihoods(fitted, fitted.rows, free)
     if not fitted.data.n_persons:
         raise ValueError("This fit holds no rows: fit data in memory, or save with include_data=True.")
-    if is_normal(fitted.latent):
+    if not fitted.is_learned:
         return _item_log_likelihoods(fitted, fitted.data, free)
     return _guided_log_likelihoods(fitted, free)
 

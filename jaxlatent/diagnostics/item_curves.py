@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jaxlatent.diagnostics.item_nodes import ItemDiagnosis, by_groups
-from jaxlatent.results.item_curves import curves_at, raw_expected
+from jaxlatent.results.item_curves import ItemCurves, curves_at, raw_expected
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,21 +16,22 @@ if TYPE_CHECKING:
 ROWS = 4096
 
 
-def _at(diagnosis: ItemDiagnosis, what: str, x: np.ndarray, g: int) -> np.ndarray:
-    """The "expected" raw values or the "information" (of the linear predictor) [R, item] of group g at x [R, D]."""
+def _parts(diagnosis: ItemDiagnosis, x: np.ndarray, g: int) -> Iterator[ItemCurves]:
+    """Curves of group g at x [R, D], so many points at once."""
     f = diagnosis.fitted
-    parts = []
     for start in range(0, len(x), ROWS):
-        found = curves_at(f.measurement, f.coding, f.params, x[start : start + ROWS], g)
-        parts.append(found.information if what == "information" else raw_expected(found, f.coding))
-    return np.concatenate(parts)
+        yield curves_at(f.measurement, f.coding, f.params, x[start : start + ROWS], g, f.networks)
 
 
 def information_matrices(diagnosis: ItemDiagnosis, x: np.ndarray, g: int) -> np.ndarray:
-    """Test information sum_j I_j(eta) lambda_j lambda_j' [R, D, D] at x [R, D]."""
-    rows = diagnosis.fitted.params["loadings"][g]
-    outer = (rows[:, :, None] * rows[:, None, :]).reshape(len(rows), -1)
-    return (_at(diagnosis, "information", x, g) @ outer).reshape(len(x), *(rows.shape[1],) * 2)
+    """Test information sum_j I_j(eta) s_j s_j' [R, D, D] at x [R, D], s_j the slope of the predictor: lambda_j."""
+    loadings = diagnosis.fitted.params["loadings"][g]
+    out = []
+    for found in _parts(diagnosis, x, g):
+        rows = found.slopes(loadings)
+        outer = (rows[..., :, None] * rows[..., None, :]).reshape(*rows.shape[:2], -1)
+        out.append((found.information[:, None, :] @ outer).reshape(-1, *(loadings.shape[1],) * 2))
+    return np.concatenate(out)
 
 
 def points_of(x: Any, n_factors: int) -> np.ndarray:
@@ -96,8 +98,8 @@ def information_frame(
 ) -> pd.DataFrame:
     """Fisher information of every item at points x: points by items; that of the test is the sum of a row.
 
-    I_j(x) = (lambda_j'u)^2 I(eta), u a direction of length one [D]; without it every item's own steepest one, so that
-    lambda_j'u = |lambda_j| (Reckase and McKinley 1991).
+    I_j(x) = (s_j'u)^2 I(eta), s_j the slope of the predictor, lambda_j where no network bends it, u a direction of
+    length one [D]; without it every item's own steepest one, so that s_j'u = |s_j| (Reckase and McKinley 1991).
     """
     import pandas as pd
 
@@ -106,19 +108,23 @@ def information_frame(
     plain = points if back is None else points @ back
     parts = []
     for g in range(f.table.n_groups):
-        rows = f.params["loadings"][g]
-        if back is not None:
-            rows = rows @ back.T  # slopes of the rotated factors
-        if direction is None:
-            square = (rows**2).sum(1)
-        else:
-            u = np.asarray(direction, dtype=float)
-            if u.shape != (rows.shape[1],) or not np.linalg.norm(u) > 0:
-                raise ValueError(f"Expected direction with {rows.shape[1]} values, not all zero; got {direction!r}.")
-            square = (rows @ (u / np.linalg.norm(u))) ** 2
-        values = _at(diagnosis, "information", plain, g) * square
+        values = np.concatenate([_along(found, f.params["loadings"][g], back, direction)
+                                 for found in _parts(diagnosis, plain, g)])  # fmt: skip
         parts.append(pd.DataFrame(values, _index(points, f.table.factors), diagnosis.names))
     return by_groups(parts, f.table.groups)
+
+
+def _along(found: ItemCurves, loadings: np.ndarray, back: np.ndarray | None, direction: Any) -> np.ndarray:
+    """Information [R, item] in a direction, or each item's steepest."""
+    rows = found.slopes(loadings)
+    if back is not None:
+        rows = rows @ back.T  # slopes of the rotated factors
+    if direction is None:
+        return found.information * (rows**2).sum(-1)
+    u = np.asarray(direction, dtype=float)
+    if u.shape != (rows.shape[-1],) or not np.linalg.norm(u) > 0:
+        raise ValueError(f"Expected direction with {rows.shape[-1]} values, not all zero; got {direction!r}.")
+    return found.information * (rows @ (u / np.linalg.norm(u))) ** 2
 
 
 def expected_frame(diagnosis: ItemDiagnosis, x: Any, back: np.ndarray | None = None) -> pd.DataFrame:
@@ -130,6 +136,6 @@ def expected_frame(diagnosis: ItemDiagnosis, x: Any, back: np.ndarray | None = N
     plain = points if back is None else points @ back
     parts = []
     for g in range(f.table.n_groups):
-        out = _at(diagnosis, "expected", plain, g)
+        out = np.concatenate([raw_expected(found, f.coding) for found in _parts(diagnosis, plain, g)])
         parts.append(pd.DataFrame(out, _index(points, f.table.factors), diagnosis.names))
     return by_groups(parts, f.table.groups)

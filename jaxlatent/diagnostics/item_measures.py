@@ -55,7 +55,7 @@ def _limited_information(diagnosis: ItemDiagnosis) -> dict[str, float]:
     keys = [f"{test}{index}" for test in ("m2", "c2") for index in INDICES] + ["srmsr"]
     if not diagnosis.categorical.all() or diagnosis.has_covariates or not diagnosis.enough_complete:
         return dict.fromkeys(keys, math.nan)
-    if diagnosis.too_many_moments or not diagnosis.is_normal:
+    if diagnosis.too_many_moments or diagnosis.fitted.is_learned:
         parts = [diagnosis.group_part(g) for g in range(diagnosis.fitted.table.n_groups)]
         return dict.fromkeys(keys, math.nan) | {"srmsr": srmsr(parts)}
     fits = diagnosis.group_fits()
@@ -78,9 +78,9 @@ def item_warnings(fitted: ItemFitted) -> tuple[str, ...]:
             "The information matrix is singular or not positive definite: the model is probably not identified, and"
             " there are no standard errors."
         )
-    if fitted.responses is not None and fitted.data.n_persons < fitted.n_parameters:
+    if fitted.responses is not None and fitted.data.n_persons < fitted.table.n_parameters:
         out.append(
-            f"There are {fitted.data.n_persons} persons for {fitted.n_parameters} parameters: expect large errors,"
+            f"There are {fitted.data.n_persons} persons for {fitted.table.n_parameters} parameters: expect large errors,"
             " and do not trust tests that rest on many persons."
         )
     return tuple(out)

@@ -35,6 +35,7 @@ from jaxlatent.models.slots import (
 from jaxlatent.numerics.program import jit
 from jaxlatent.numerics.sobol import normal_sobol
 from jaxlatent.numerics.types import Array
+from jaxlatent.results.item_curves import curves_at
 from jaxlatent.results.item_scores import posterior_moments
 from jaxlatent.results.learned_latent import log_density
 from jaxlatent.spec.layout import Layout
@@ -130,6 +131,8 @@ class ItemDiagnosis:
             out.append("G2, M2, C2 and SRMSR are left out, because the model has covariates.")
         elif not self.is_normal:
             out.append("M2 and C2 are left out, because the distribution of the factors was learned.")
+        elif f.measurement.blocks:
+            out.append("M2 and C2 are left out, because items have networks.")
         elif self.too_many_moments:
             out.append(f"M2 and C2 are left out, because items and pairs have more than {MOST_MOMENTS} moments.")
         d = len(f.table.factors)
@@ -240,7 +243,12 @@ class ItemDiagnosis:
 
     def tables_at(self, x: np.ndarray, g: int = 0) -> np.ndarray:
         """P_jk(x) [R, J, K] of group g at x [R, D]; 0 beyond an item's categories and for items without them."""
+        f = self.fitted
         out = np.zeros((len(x), len(self.n_categories), max(int(self.n_categories.max()), 1)))
+        if f.measurement.blocks:
+            found = curves_at(f.measurement, f.coding, f.params, x, g, f.networks).probabilities
+            out[..., : found.shape[-1]] = np.nan_to_num(found)
+            return out
         size = min(ROWS, 1 << max(len(x) - 1, 0).bit_length())
         for start in range(0, len(x), size):
             part = x[start : start + size]

@@ -11,7 +11,7 @@ import numpy as np
 from jaxlatent.data.arrays import Arrays
 from jaxlatent.inference.fitted import Fitted
 from jaxlatent.inference.importance import fresh
-from jaxlatent.inference.item_model import is_normal, item_arrays, item_model
+from jaxlatent.inference.item_model import item_arrays, item_model
 from jaxlatent.inference.marginal_fit import ItemFitted
 from jaxlatent.integration.histogram import EmpiricalHistogram
 from jaxlatent.models import cells
@@ -89,8 +89,6 @@ def replicated_codes(fitted: ItemFitted, free: np.ndarray, key: int = 0) -> np.n
     """Replicated answers [draw, person, item] as codes 0, 1, ... (numbers where an item has no categories)."""
     if not fitted.data.n_persons:
         raise ValueError("This fit holds no rows: fit data in memory, or save with include_data=True.")
-    learned = not is_normal(fitted.latent)
-    networks = fitted.amortized.networks if learned else {}
     histogram = None
     with jax.enable_x64(True):
         if isinstance(fitted.rule, EmpiricalHistogram):
@@ -98,5 +96,5 @@ def replicated_codes(fitted: ItemFitted, free: np.ndarray, key: int = 0) -> np.n
             histogram = jnp.asarray(nodes), jnp.log(jnp.asarray(weights))
         model = item_model(fitted.table, fitted.measurement, fitted.layout, fitted.latent)
         keys = jax.random.split(jax.random.key(key), len(free))
-        given = fresh((model, networks, item_arrays(fitted.data, "float64")))
+        given = fresh((model, fitted.networks, item_arrays(fitted.data, "float64")))
         return np.asarray(_items(*given, histogram, jnp.asarray(free), keys), float)

@@ -43,6 +43,7 @@ from jaxlatent.integration.adaptive import ImportanceSampling
 from jaxlatent.latent.latent import Latent
 from jaxlatent.measurement.measurement import Measurement
 from jaxlatent.models.latent_variable_model import LatentVariableModel
+from jaxlatent.models.restricted import LinearRestrictions
 from jaxlatent.numerics.newton import CONVERGED, RUNNING
 from jaxlatent.spec.item_table import ItemTable, item_layout
 from jaxlatent.spec.two_tier import reduction_of
@@ -127,23 +128,27 @@ def fit_amortized(
     """
     priors = priors or Priors()
     layout = item_layout(table)
-    layout = replace(layout, start=starting_values(table, layout, data, measurement) if start is None else start)
-    if table.linear.rank:
-        raise ValueError("AmortizedVI takes no linear constraints between parameters: use MarginalML().")
+    begin = starting_values(table, layout, data, measurement) if start is None else start
+    layout = replace(layout, start=restricted_start(table, begin))
+    linear = table.linear if table.linear.rank else None
     if engine.guide is None and table.occasions is not None:
         engine = replace(engine, guide=default_guide(table.occasions.n))
     check_guide(guide_of(engine.guide or Amortized()), streamed is not None)
     n, d = data.n_persons if streamed is None else streamed.source.n_persons, len(table.factors)
     settings = engine.resolve(n)
-    polish = engine.polish and is_normal(latent) and streamed is None
+    learned = not is_normal(latent) or bool(measurement.blocks)
+    polish = engine.polish and not learned and streamed is None
     if polish and engine.max_epochs is None:
-        settings = replace(settings, max_epochs=max(ROUGH_STEPS * (settings.batch_size or n) // n, 2))
+        rough = max(ROUGH_STEPS * (settings.batch_size or n) // n, 2, 2 * settings.annealing)
+        settings = replace(settings, max_epochs=rough)
     model, arrays = item_model(table, measurement, layout, latent), item_arrays(data)
     checkpoints = None
     if checkpoint is not None:
         seen = streamed.source.fingerprint() if streamed else {"values": fingerprint(*jax.tree.leaves(arrays))}
-        checkpoints = Checkpoints.at(checkpoint, about(model, table, seen, settings, key))
-    found = run_training(model, arrays, settings, priors, key, progress, streamed=streamed, checkpoints=checkpoints)
+        checkpoints = Checkpoints.at(checkpoint, about(model, table, seen, settings, key, linear))
+    found = run_training(
+        model, arrays, settings, priors, key, progress, streamed=streamed, checkpoints=checkpoints, linear=linear
+    )
     trained = Trained(
         model, found.guide, found.guide_params, found.networks, tuple(found.course.looks), found.undone, key
     )
@@ -160,7 +165,7 @@ def fit_amortized(
     rule = ImportanceSampling(DRAWS, proposal=guide_of(settings.guide or Amortized()))
     with jax.enable_x64(True):
         batches = iter([double_arrays(data)]) if streamed is None else streamed_doubles(streamed, LARGEST)
-        estimate, said = summed_up(trained, found, table, batches, settings, priors)
+        estimate, said = summed_up(trained, found, table, batches, settings, priors, latent)
     group_name = getattr(responses, "group_name", None)
     n_saved = None
     if streamed is not None:
@@ -171,6 +176,12 @@ def fit_amortized(
         float(estimate.log_likelihood), (*notes, *said), key, tuple(anchors), n_saved, group_name, latent=latent,
         amortized=trained,
     )  # fmt: skip
+
+
+def restricted_start(table: ItemTable, start: np.ndarray) -> np.ndarray:
+    """The nearest starting values [n_free] that keep the table's linear restrictions."""
+    offset, basis = reduction(table)
+    return offset + basis @ (basis.T @ (start - offset))
 
 
 def check_guide(guide: Guide, streamed: bool) -> None:
@@ -197,19 +208,21 @@ def undone_note(undone: int) -> tuple[str, ...]:
 
 
 def about(
-    model: LatentVariableModel, table: Named, data: dict[str, Any], settings: AmortizedVI, key: int
-) -> dict[str, Any]:
+    model: LatentVariableModel, table: Named, data: dict[str, Any], settings: AmortizedVI, key: int,
+    linear: LinearRestrictions | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """What a checkpoint is of, as plain values."""
     layout = model.layout
+    tied = () if linear is None else (linear.matrix, linear.value)
     shape = fingerprint(
-        *(np.asarray(a) for name in sorted(layout.index) for a in (layout.index[name], layout.fixed[name]))
+        *(np.asarray(a) for name in sorted(layout.index) for a in (layout.index[name], layout.fixed[name])), *tied
     )
     return {
         "model": {"items": list(table.observed), "factors": list(table.factors), "measurement": repr(model.measurement),
                   "latent": repr(model.latent), "pattern": shape},
         "data": data,
         "settings": {**{f: getattr(settings, f) for f in ("particles", "estimator", "batch_size", "max_epochs",
-                     "beta", "free_bits")},
+                     "beta", "free_bits", "annealing", "averaging")},
                      "guide": described(guide_of(settings.guide or Amortized())),
                      "optimizer": settings.optimizer is not None, "key": key},
     }  # fmt: skip
@@ -225,7 +238,7 @@ def streamed_doubles(streamed: Streamed, size: int) -> Iterator[Arrays]:
 
 def summed_up(
     trained: Trained, found: Training, table: ItemTable, batches: Iterator[Arrays], settings: AmortizedVI,
-    priors: Priors,
+    priors: Priors, latent: Latent | None = None,
 ) -> tuple[Estimate, tuple[str, ...]]:  # fmt: skip
     """The estimate where training alone has to do, and what should be known about it."""
     free = found.free
@@ -258,7 +271,9 @@ def summed_up(
     }  # fmt: skip
     said = []
     if trained.networks and settings.se != "none":
-        said.append("Standard errors take the learned distribution of the factors as known.")
+        what = [] if is_normal(latent) else ["the learned distribution of the factors"]
+        what += ["the networks of items"] if trained.model.measurement.blocks else []
+        said.append(f"Standard errors take {' and '.join(what)} as known.")
     if poor:
         said.append(
             f"The posteriors of {poor} of {n} persons are poorly approximated by the guide (Pareto k > 0.7): take more"

@@ -30,6 +30,7 @@ from jaxlatent.models.blocks import parameter_blocks
 from jaxlatent.models.default_priors import bijection_under
 from jaxlatent.models.latent_variable_model import LatentVariableModel
 from jaxlatent.models.numpyro_model import Sites, parameter_sites, person_sites
+from jaxlatent.models.restricted import LinearRestrictions, restricted_cells, restriction_of
 from jaxlatent.numerics.program import jit
 
 HELD_DRAWS = 50  # of each person held out, at a look
@@ -75,11 +76,7 @@ class Programs:
     @partial(jit, static_argnums=0)
     def free(self, params: SiteParams) -> jax.Array:
         """The free vector [n_free]."""
-        values = self.constrained(params)
-        free = jnp.zeros(self.model.layout.n_free, jnp.float32)
-        for block in self.sites.blocks:
-            free = free.at[block.positions].set(values[f"{block.name}_free"])
-        return free
+        return self.sites.free(self.constrained(params), jnp.float32)
 
     def networks(self, params: SiteParams) -> dict[str, Any]:
         """Networks of the model: all that is neither a block nor the guide."""
@@ -91,17 +88,23 @@ class Programs:
         """The state before the first step, and a key for watching."""
         ours, networks, theirs, watching = jax.random.split(key, 4)
         params = {**free, **self.model.networks(networks), "guide": guide.init(ours)}
-        return self.trainer.start(params, theirs), watching
+        return self.trainer.start(params, theirs, averaging=self.settings.averaging > 0), watching
 
-    def loss(self, guide: BoundGuide, params: SiteParams, arrays: Arrays, rows: jax.Array, key: jax.Array) -> jax.Array:
-        """Minus the importance-weighted bound of all persons from these rows, and priors, for each person."""
+    def loss(
+        self, guide: BoundGuide, params: SiteParams, arrays: Arrays, rows: jax.Array, key: jax.Array,
+        weight: jax.Array | float = 1.0,
+    ) -> jax.Array:  # fmt: skip
+        """Minus the importance-weighted bound of all persons from these rows, and priors, for each person.
+
+        weight: of log p(x) - log q(x | y), times the settings' beta.
+        """
 
         def model(arrays: Arrays, persons: jax.Array, size: int) -> None:
             person_sites(self.model, parameter_sites(self.sites, jnp.float32), arrays, persons, size)
 
         settings = self.settings
         bound = ImportanceWeightedELBO(
-            settings.particles or 1, cast(Estimator, settings.estimator), beta=settings.beta,
+            settings.particles or 1, cast(Estimator, settings.estimator), beta=settings.beta * weight,
             free_bits=settings.free_bits,
         )  # fmt: skip
         given = guide_function(guide, self.sites)
@@ -125,12 +128,15 @@ class Programs:
 _kept: OrderedDict[Hashable, Programs] = OrderedDict()
 
 
-def programs_for(model: LatentVariableModel, settings: AmortizedVI, priors: Priors, n_persons: int) -> Programs:
-    """Programs of this form, those of an earlier fit where there was one."""
+def programs_for(
+    model: LatentVariableModel, settings: AmortizedVI, priors: Priors, n_persons: int,
+    linear: LinearRestrictions | None = None,
+) -> Programs:  # fmt: skip
+    """Programs of this form, those of an earlier fit where there was one. linear: restrictions of the free vector."""
     # arrays of its own: JAX would hand those that training has seen in single precision on as such
     model = replace(model, layout=jax.tree.map(np.array, model.layout))
     layout = model.layout
-    blocks = parameter_blocks(model)
+    blocks = parameter_blocks(model, () if linear is None else set(restricted_cells(linear).tolist()))
     pattern = tuple(
         (name, np.shape(index), np.asarray(index).tobytes(), np.asarray(layout.fixed[name]).tobytes())
         for name, index in sorted(layout.index.items())
@@ -139,12 +145,14 @@ def programs_for(model: LatentVariableModel, settings: AmortizedVI, priors: Prio
     optimizer = None if settings.optimizer is None else id(settings.optimizer)
     key = (
         model.measurement, model.latent, pattern, signs, settings.particles, settings.estimator, optimizer, priors,
-        settings.guide, n_persons, settings.beta, settings.free_bits,
+        settings.guide, n_persons, settings.beta, settings.free_bits, settings.averaging > 0,
+        None if linear is None else (linear.matrix.tobytes(), linear.value.tobytes()),
     )  # fmt: skip
     if key not in _kept:
         bijections = tuple(bijection_under(block, layout, priors.cells)[1] for block in blocks)
         log_prior = partial(priors.log_prob, layout) if priors.cells else None
-        _kept[key] = Programs(Sites(model, blocks, bijections, log_prior=log_prior), settings, n_persons)
+        kept = None if linear is None else restriction_of(linear, blocks, bijections)
+        _kept[key] = Programs(Sites(model, blocks, bijections, (), log_prior, kept), settings, n_persons)
         while len(_kept) > KEPT:
             _kept.popitem(last=False)
     _kept.move_to_end(key)

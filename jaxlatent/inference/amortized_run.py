@@ -42,6 +42,7 @@ from jaxlatent.inference.priors import Priors
 from jaxlatent.inference.progress import step_bar
 from jaxlatent.inference.sharding import over_devices
 from jaxlatent.models.latent_variable_model import LatentVariableModel
+from jaxlatent.models.restricted import LinearRestrictions
 
 RATE = 1e-2
 DECODER_RATE = 2e-3  # where p(y | x) is a network
@@ -93,10 +94,12 @@ def run_training(
     *,
     streamed: Streamed | None = None,
     checkpoints: Checkpoints | None = None,
+    linear: LinearRestrictions | None = None,
 ) -> Training:
     """Train until the bound stops rising; Ctrl-C ends with the last look, and a checkpoint of it.
 
-    arrays: all persons or, of streamed data, a sample, whose bound is watched (these persons learn, too).
+    arrays: all persons or, of streamed data, a sample, whose bound is watched (these persons learn, too). linear:
+    restrictions that the free vector keeps.
     """
     guide = guide_of(settings.guide or Amortized()).bind(model, arrays)
     if isinstance(guide, BoundFunction) and (names := guide.names(in_precision(arrays, jnp.float32))):
@@ -105,7 +108,7 @@ def run_training(
             " function with numpyro_pair and SVI."
         )
     n = arrays.n_persons if streamed is None else streamed.source.n_persons
-    programs = programs_for(model, settings, priors, n)
+    programs = programs_for(model, settings, priors, n, linear)
     plan = plan_of(settings, n, key, decoded=model.measurement.decoder is not None)
     state, watching = programs.start(guide, programs.unconstrained(model.layout.start), jax.random.key(key))
     course, finished = Course(), False
@@ -133,7 +136,7 @@ def run_training(
             finished = course.falls <= MOST_FALLS
         except KeyboardInterrupt:
             keep(state, course, True)
-    params = state.best if plan.stop_at_best else state.params
+    params = state.best if plan.stop_at_best else programs.trainer.shown(state)
     free = np.asarray(programs.free(params), float)
     own, networks = jax.tree.map(np.asarray, (params["guide"], programs.networks(params)))
     return Training(free, guide, own, networks, course, int(state.undone), finished)
@@ -159,7 +162,8 @@ def plan_of(settings: AmortizedVI, n: int, key: int, *, decoded: bool = False) -
     steps = max(n // batch, 1)
     a_look, least = max(STEPS_A_LOOK // steps, 1), -(-LEAST_STEPS // steps)
     rate, own = DECODER_RATE if decoded else RATE, settings.optimizer is not None
-    return Plan(rate, a_look, epochs, batch, key, min(least, epochs // 3), own, decoded)
+    least = max(min(least, epochs // 3), settings.annealing)
+    return Plan(rate, a_look, epochs, batch, key, least, own, decoded, settings.annealing, settings.averaging)
 
 
 def watcher(
@@ -171,7 +175,7 @@ def watcher(
     def watch(state: Any) -> np.ndarray:
         if not len(held):
             return np.zeros(0)
-        return np.asarray(programs.watch(guide, state.params, own, jnp.asarray(held), key), float)
+        return np.asarray(programs.watch(guide, programs.trainer.shown(state), own, jnp.asarray(held), key), float)
 
     return watch
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,9 @@ class AmortizedVI:
     beta: weight of log p(x) - log q(x | y) against log p(y | x), 1 for a bound of the likelihood (Higgins et al. 2017).
     free_bits: nats of the divergence of q(x | y) from p(x), mean over the persons of a step, that cost nothing, against
     latent variables that are not used (Kingma et al. 2016); with estimator "elbo", which it then takes by default.
+    annealing: epochs over which the weight of log p(x) - log q(x | y) rises to beta, against the same (Bowman et al.
+    2016). averaging: share, 0 to 1, of the steps after the rate was held, the last of them, whose parameters are
+    averaged into the result (Polyak and Juditsky 1992); for an optimizer whose rate does not fall.
 
     Raises ValueError naming the option where a value is not among its choices.
     """
@@ -47,6 +50,8 @@ class AmortizedVI:
     se: str = "observed"
     beta: float = 1.0
     free_bits: float = 0.0
+    annealing: int = field(default=0, kw_only=True)
+    averaging: float = field(default=0.0, kw_only=True)
 
     def __post_init__(self) -> None:
         for name in ("particles", "batch_size", "max_epochs"):
@@ -64,6 +69,13 @@ class AmortizedVI:
                 raise ValueError(f"Expected {name} as a number of at least 0; got {value!r}.")
         if self.free_bits and self.estimator not in (None, "elbo", "analytic"):
             raise ValueError(f"free_bits is for the estimators 'elbo' and 'analytic'; got {self.estimator!r}.")
+        a, share = self.annealing, self.averaging
+        if isinstance(a, bool) or not isinstance(a, int | np.integer) or a < 0:
+            raise ValueError(f"Expected annealing to be a whole number of epochs from 0; got {a!r}.")
+        if self.max_epochs is not None and a >= self.max_epochs:
+            raise ValueError(f"Expected annealing below max_epochs, {self.max_epochs}; got {a}.")
+        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
+            raise ValueError(f"Expected averaging as a share from 0 to 1; got {share!r}.")
         if not isinstance(self.polish, bool):
             raise ValueError(f"Expected polish to be True or False; got {self.polish!r}.")
         if self.optimizer is not None and not (hasattr(self.optimizer, "init") and hasattr(self.optimizer, "update")):

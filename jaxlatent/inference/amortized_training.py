@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from jaxlatent.data.arrays import Arrays
-from jaxlatent.inference.amortized_loop import Trainer, TrainState
+from jaxlatent.inference.amortized_loop import Pace, Trainer, TrainState
 
 SEARCH, SETTLE, DONE = 0, 1, 2
 STALLS = 2  # looks in a row without a gain after which the rate is lowered
@@ -62,6 +62,8 @@ class Plan:
     least_epochs: int = 0  # before the rate is lowered
     own_rate: bool = False  # the optimiser has a rate of its own
     stop_at_best: bool = False  # who is held out never learns; rates are lowered from the best look, which is kept
+    annealing: int = 0  # epochs over which the weight of the divergence rises to 1
+    averaging: float = 0.0  # share of the steps after the rate was held, the last of them, that are averaged
 
 
 def held_out(n: int, key: int) -> np.ndarray:
@@ -84,22 +86,41 @@ def rates_of(course: Course, plan: Plan, steps: int) -> np.ndarray:
         return np.ones(steps, np.float32)
     if course.stage == SEARCH:
         return np.full(steps, plan.rate, np.float32)
-    share = (course.epoch - course.settle_from + np.arange(steps) / steps) / course.settle_epochs
-    return (plan.rate * (1 + np.cos(math.pi * np.minimum(share, 1))) / 2).astype(np.float32)
+    return (plan.rate * (1 + np.cos(math.pi * settled_share(course, steps))) / 2).astype(np.float32)
+
+
+def settled_share(course: Course, steps: int) -> np.ndarray:
+    """Of each step of the next epoch, where it is among those after the rate was held, 0 to 1."""
+    return np.minimum((course.epoch - course.settle_from + np.arange(steps) / steps) / course.settle_epochs, 1)
+
+
+def pace_of(course: Course, plan: Plan, steps: int) -> Pace:
+    """Rates of the steps of the next epoch, weights of the divergence, and which steps are averaged."""
+    weight = averaged = None
+    if plan.annealing:
+        weight = np.minimum((course.epoch + np.arange(1, steps + 1) / steps) / plan.annealing, 1).astype(np.float32)
+    if plan.averaging:
+        late = course.stage == SETTLE and settled_share(course, steps) >= 1 - plan.averaging
+        averaged = np.broadcast_to(late, steps).astype(np.float32)
+    return Pace(rates_of(course, plan, steps), weight, averaged)
 
 
 def judge(course: Course, plan: Plan, loss: float, held: np.ndarray) -> None:
     """Note a look and decide what comes next. held: bounds [person] of the persons held out, [0] if there are none."""
     n = len(held)
-    course.fell = has_fallen(course, loss, held, math.inf if plan.stop_at_best else FALL)
+    annealed = course.epoch <= plan.annealing  # another objective: neither better nor worse than later looks
+    course.fell = has_fallen(course, loss, held, math.inf if plan.stop_at_best or annealed else FALL, plan.annealing)
     if course.fell:
         course.falls += 1
         course.stage = DONE if course.falls > MOST_FALLS else course.stage
         return
     spread = held.std(ddof=1) / math.sqrt(n) if n > 1 else math.nan
     course.looks.append(Look(course.epoch, loss, float(held.mean()) if n else math.nan, spread))
+    if annealed and course.epoch < plan.max_epochs:
+        course.is_best = True
+        return
     if course.stage == SETTLE:
-        course.is_best = is_best(course, held)
+        course.is_best = is_best(course, held, plan.annealing)
         if course.is_best and n:
             course.best = held
         if course.epoch >= course.settle_from + course.settle_epochs:
@@ -108,9 +129,9 @@ def judge(course: Course, plan: Plan, loss: float, held: np.ndarray) -> None:
     if n:
         gain = math.inf if course.best is None else _gain(held - course.best)
     else:
-        losses = [look.loss for look in course.looks]
+        losses = [look.loss for look in course.looks if look.epoch > plan.annealing]
         gain = 2.0 if len(losses) < 4 or losses[-1] < min(losses[:-1]) else 0.0
-    course.is_best = is_best(course, held)
+    course.is_best = is_best(course, held, plan.annealing)
     if course.is_best and n:
         course.best = held
     course.stalls = 0 if gain > 1 else course.stalls + 1
@@ -121,17 +142,17 @@ def judge(course: Course, plan: Plan, loss: float, held: np.ndarray) -> None:
         course.settle_epochs = max(min(course.epoch // 2, left), min(plan.least_epochs, left), 1)
 
 
-def is_best(course: Course, held: np.ndarray) -> bool:
-    """Whether the last look is the best so far."""
+def is_best(course: Course, held: np.ndarray, annealing: int = 0) -> bool:
+    """Whether the last look is the best so far, of those after annealing."""
     if not len(held):
-        return course.looks[-1].loss <= min(look.loss for look in course.looks)
+        return course.looks[-1].loss <= min(look.loss for look in course.looks if look.epoch > annealing)
     return course.best is None or bool(held.mean() > course.best.mean())
 
 
-def has_fallen(course: Course, loss: float, held: np.ndarray, most: float = FALL) -> bool:
+def has_fallen(course: Course, loss: float, held: np.ndarray, most: float = FALL, annealing: int = 0) -> bool:
     """Whether the bound is not finite, or by so much below that of the best look (the loss, if none is held out)."""
     if not len(held):
-        best = min((look.loss for look in course.looks), default=math.inf)
+        best = min((look.loss for look in course.looks if look.epoch > annealing), default=math.inf)
         return not math.isfinite(loss) or loss > best + most
     if course.best is None:
         return not np.isfinite(held).all()
@@ -168,7 +189,7 @@ def train(
                 break
         before = course.stage
         judge(course, plan, loss, watch(state))
-        state = trainer.back(state) if course.fell else state._replace(best=state.params) if course.is_best else state
+        state = trainer.back(state) if course.fell else state._replace(best=trainer.shown(state)) if course.is_best else state
         if plan.stop_at_best and (before, course.stage) == (SEARCH, SETTLE):
             state = state._replace(params=state.best, optimizer=trainer.optimizer.init(state.best))
         yield state
@@ -185,7 +206,7 @@ def in_memory(
     def epoch(state: TrainState, course: Course) -> tuple[TrainState, float]:
         settled = course.stage == SETTLE and not plan.stop_at_best
         rows = batches_of(everyone if settled else learners, n, plan, course.epoch)
-        state, loss = trainer.stretch(constants, state, data, place(rows), rates_of(course, plan, len(rows)))
+        state, loss = trainer.stretch(constants, state, data, place(rows), pace_of(course, plan, len(rows)))
         return state, float(loss.mean())
 
     return epoch
@@ -198,7 +219,7 @@ def from_batches(
     steps = source.n_batches(plan.batch_size)
 
     def epoch(state: TrainState, course: Course) -> tuple[TrainState, float]:
-        rates = rates_of(course, plan, steps)
+        pace = pace_of(course, plan, steps)
         waiting: list[tuple[Arrays, Any]] = []
         losses, done = [], 0
         for batch in source.batches(plan.batch_size, plan.key, course.epoch):
@@ -206,7 +227,8 @@ def from_batches(
             if len(waiting) == STRETCH or done + len(waiting) == steps:
                 arrays, rows = jax.tree.map(lambda *a: np.stack(a), *waiting)
                 at = slice(done, done + len(waiting))
-                state, loss = trainer.streamed(constants, state, place(arrays), place(rows), rates[at])
+                own = jax.tree.map(lambda a, at=at: a[at], pace)
+                state, loss = trainer.streamed(constants, state, place(arrays), place(rows), own)
                 losses.append(loss)
                 done, waiting = done + len(waiting), []
         return state, float(np.mean(np.concatenate(jax.device_get(losses))))

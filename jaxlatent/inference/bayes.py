@@ -20,7 +20,7 @@ from jaxlatent.inference.casewise_model import CasewiseModel, casewise_first
 from jaxlatent.inference.draws import Draws
 from jaxlatent.inference.fitted import Fitted
 from jaxlatent.inference.fitting import moment_problem
-from jaxlatent.inference.item_model import double_arrays, is_normal, item_model
+from jaxlatent.inference.item_model import double_arrays, item_model
 from jaxlatent.inference.likelihoods import (
     CasewiseLikelihood,
     JointLikelihood,
@@ -248,7 +248,7 @@ def sample_item_model(
 ) -> Sample:
     """Draws from the posterior of an item response model; vcov of the free vector, where factors are sampled along."""
     check_covered(fitted.table)
-    if not is_normal(fitted.latent):
+    if fitted.is_learned:
         raise ValueError("NUTS takes normal latent variables: leave latent out, or use AmortizedVI().")
     posterior, start = item_posterior(fitted)
     joint = posterior.n_extra > 0

@@ -232,7 +232,8 @@ def fit_deep(
     arrays = deep_arrays(codes, responses.weight)
     rule = exact_rule(model, len(codes)) if engine.polish else None
     if rule is not None and engine.max_epochs is None:
-        settings = replace(settings, max_epochs=max(600 * settings.batch_size // len(codes), 2))  # type: ignore[operator]
+        rough = max(600 * settings.batch_size // len(codes), 2, 2 * settings.annealing)  # type: ignore[operator]
+        settings = replace(settings, max_epochs=rough)
     checkpoints = None
     if checkpoint is not None:
         named = _Names(columns.names, factors)

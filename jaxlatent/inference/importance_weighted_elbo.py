@@ -57,7 +57,7 @@ class ImportanceWeightedELBO(ELBO):
     """
 
     def __init__(
-        self, particles: int = 10, estimator: Estimator = "dreg", *, beta: float = 1.0, free_bits: float = 0.0
+        self, particles: int = 10, estimator: Estimator = "dreg", *, beta: Any = 1.0, free_bits: float = 0.0
     ) -> None:
         if isinstance(particles, bool) or not isinstance(particles, int) or particles < 1:
             raise ValueError(f"Expected particles as a whole number from 1; got {particles!r}.")

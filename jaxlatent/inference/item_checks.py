@@ -9,6 +9,8 @@ import numpy as np
 
 from jaxlatent.data.coding import Coding
 from jaxlatent.data.responses import Responses
+from jaxlatent.measurement.decoders import Decoder
+from jaxlatent.measurement.family import Family
 from jaxlatent.measurement.item_types import ItemType
 from jaxlatent.spec.item_factors import Factors
 from jaxlatent.spec.item_table import Item, ItemTable
@@ -100,4 +102,16 @@ def check_shared(items: Sequence[Item]) -> None:
                 raise ValueError(
                     f"Items of type {item.type!r} share their spacing and need as many categories as one another; got"
                     f" {other.n_categories} of {other.name!r} and {item.n_categories} of {item.name!r}."
+                )
+
+
+def check_decoded(decoders: Sequence[Decoder], items: Sequence[Item], families: Sequence[Family]) -> None:
+    """Items of decoders have one predictor, and a type that does not read its slope."""
+    for decoder in decoders:
+        for item, family in zip(items, families, strict=True):
+            named = decoder.items is None or item.name in decoder.items
+            if named and (family.reads_slope or family.outputs > 1):
+                raise ValueError(
+                    f"The item {item.name!r} of type {item.type!r} can't have a decoder: its type is a function of its"
+                    " loading, not of its predictor alone."
                 )

@@ -83,3 +83,11 @@ def _table(answers: LongArrays) -> np.ndarray:
 
 
 ItemRows = ItemData | LongItemData
+
+
+def some_rows(data: ItemRows, most: int) -> ItemData:
+    """At most so many persons, evenly spread, as a table."""
+    step = max(-(-data.n_persons // most), 1)
+    weight = None if data.weight is None else data.weight[::step]
+    covariates = None if data.covariates is None else data.covariates[::step]
+    return ItemData(data.every(step), data.group[::step], weight, covariates)

@@ -17,6 +17,7 @@ from jaxlatent.data.scanned import ScannedResponses
 from jaxlatent.inference.item_checks import (
     check_counts,
     check_covariates,
+    check_decoded,
     check_groups,
     check_rows,
     check_shared,
@@ -28,6 +29,7 @@ from jaxlatent.inference.marginal_fit import starting_values
 from jaxlatent.inference.priors import Parameter, Priors
 from jaxlatent.inference.written_priors import SPECIAL
 from jaxlatent.latent.autoregressive import Autoregressive
+from jaxlatent.measurement.decoders import Decoder, blocks_of
 from jaxlatent.measurement.family import Family
 from jaxlatent.measurement.item_types import ITEM_TYPES, ItemType, family_of
 from jaxlatent.measurement.measurement import Measurement
@@ -63,6 +65,8 @@ class ItemSpec(Protocol):
     def latent(self) -> Any: ...
     @property
     def occasions(self) -> tuple[str | None, str] | None: ...
+    @property
+    def decoder(self) -> tuple[Decoder, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -171,7 +175,15 @@ def assemble(
         step = spec.latent.transition if isinstance(spec.latent, Autoregressive) else Transition()
         table = over_occasions(table, occasions, step, spec.group_equal)
         families = families * occasions.n
-    return table, _measurement(families)
+    measurement = _measurement(families)
+    if not spec.decoder:
+        return table, measurement
+    check_decoded(spec.decoder, items, families)
+    pattern = np.zeros((len(items), len(table.factors)), bool)
+    for row in table.rows:
+        if row.matrix == "loadings":
+            pattern[row.cell] |= bool(row.free) or row.fixed != 0
+    return table, replace(measurement, blocks=blocks_of(spec.decoder, table.observed, pattern))
 
 
 def type_of(spec: ItemSpec, name: str) -> tuple[str, ItemType]:

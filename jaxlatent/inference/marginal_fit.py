@@ -20,7 +20,8 @@ from jaxlatent.data.responses import Responses
 from jaxlatent.inference.amortized_settings import AmortizedVI
 from jaxlatent.inference.estimate import Estimate
 from jaxlatent.inference.histogram import check_histogram, fit_histogram, normal_histogram
-from jaxlatent.inference.item_data import ItemData, ItemRows, LongItemData
+from jaxlatent.inference.item_data import ItemData, ItemRows, LongItemData, some_rows
+from jaxlatent.inference.item_model import is_normal
 from jaxlatent.inference.marginal_engine import (
     Marginal,
     MarginalProblem,
@@ -183,7 +184,19 @@ class ItemFitted:
 
     @property
     def n_parameters(self) -> int:
-        return self.table.n_parameters
+        """Free parameters less restrictions, and all weights of learned distributions and networks of items."""
+        n = self.table.n_parameters + sum(np.size(a) for a in jax.tree.leaves(self.networks.get("departures")))
+        return n if is_normal(self.latent) else n + self.latent.n_weights(len(self.table.factors))
+
+    @property
+    def networks(self) -> dict[str, Any]:
+        """What was learned of p(x) and p(y | x) besides the free vector, by name among the parameters."""
+        return {} if self.amortized is None else self.amortized.networks
+
+    @property
+    def is_learned(self) -> bool:
+        """Whether p(x) or p(y | x) has networks, so that integrals over x rest on draws from the guide."""
+        return not is_normal(self.latent) or bool(self.measurement.blocks)
 
     @cached_property
     def basis(self) -> np.ndarray:
@@ -273,14 +286,6 @@ def fit_items(
         float(estimate.log_likelihood), tuple(notes), key, tuple(anchors), None,
         None if responses is None else responses.group_name,
     )  # fmt: skip
-
-
-def some_rows(data: ItemRows, most: int) -> ItemData:
-    """At most so many persons, evenly spread, as a table."""
-    step = max(-(-data.n_persons // most), 1)
-    weight = None if data.weight is None else data.weight[::step]
-    covariates = None if data.covariates is None else data.covariates[::step]
-    return ItemData(data.every(step), data.group[::step], weight, covariates)
 
 
 def whole_problem(

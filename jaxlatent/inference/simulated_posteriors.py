@@ -20,7 +20,7 @@ from jaxlatent.inference.batch import ExogenousCells, refresh
 from jaxlatent.inference.bayes import check_covered, item_posterior, moment_posterior
 from jaxlatent.inference.fitted import Fitted
 from jaxlatent.inference.item_data import ItemData
-from jaxlatent.inference.item_model import double_arrays, is_normal, item_model
+from jaxlatent.inference.item_model import double_arrays, item_model
 from jaxlatent.inference.likelihoods import MarginalLikelihood, MomentLikelihood
 from jaxlatent.inference.marginal_fit import ItemFitted, is_personal, problem_of
 from jaxlatent.inference.nuts import draw_chain, locate
@@ -99,7 +99,7 @@ def simulated(fitted: Fitted | ItemFitted) -> Simulated:
 
 
 def _items(fitted: ItemFitted) -> Simulated:
-    if is_personal(fitted.rule) or not is_normal(fitted.latent) or fitted.table.covariates:
+    if is_personal(fitted.rule) or fitted.is_learned or fitted.table.covariates:
         raise ValueError("Calibration takes item response models with up to three normal factors and no covariates.")
     posterior, start = item_posterior(fitted)
     data, strides = _patterns(fitted)

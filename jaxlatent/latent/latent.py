@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -43,3 +44,8 @@ class Latent(ABC):
     def init(self, key: jax.Array, n_latent: int) -> dict[str, Any]:
         """Starting values of networks, name -> pytree; ``distribution`` finds them by name among the parameters."""
         return {}
+
+    def n_weights(self, n_latent: int) -> int:
+        """How many numbers it learns, as far as data can tell them apart."""
+        shapes = jax.tree.leaves(jax.eval_shape(lambda: self.init(jax.random.key(0), n_latent)))
+        return sum(math.prod(leaf.shape) for leaf in shapes)

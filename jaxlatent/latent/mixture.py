@@ -51,6 +51,11 @@ class Mixture(Latent):
         lower = jnp.zeros((k, n_latent, n_latent), jnp.float32)
         return {"mixture": {"logits": jnp.zeros(k, jnp.float32), "means": means, "lower": lower}}
 
+    def n_weights(self, n_latent: int) -> int:
+        """k - 1 weights, k means and k covariance matrices, less one mean and one covariance matrix (standardised)."""
+        moments = n_latent + n_latent * (n_latent + 1) // 2
+        return (self.n_components - 1) * (1 + moments)
+
     def distribution(self, params: Mapping[str, Any], data: Arrays) -> Standardized:
         if "mixture" not in params:
             raise ValueError("Expected params['mixture'], what it learns: begin with Mixture.init(key, n_latent).")

@@ -15,6 +15,7 @@ from jaxlatent.measurement.family import Family, ItemParams
 from jaxlatent.measurement.normal import Normal
 
 if TYPE_CHECKING:
+    from jaxlatent.measurement.decoders import DecodedBlock
     from jaxlatent.numerics.networks import Network
 
 Items = range | tuple[int, ...]  # a range is sliced, positions are gathered; both are static
@@ -31,6 +32,8 @@ class Measurement:
     family's items, then of the second's, ...; an item of a family with k outputs takes k that follow one another. Where
     it takes fewer latent variables than there are, these are the first ones.
 
+    blocks: networks of x that are added to the linear predictor of some items, weights params["departures"].
+
     Raises
     ------
     ValueError
@@ -39,6 +42,7 @@ class Measurement:
 
     groups: tuple[tuple[Family, Items], ...]
     decoder: Network | None = None
+    blocks: tuple[DecodedBlock, ...] = ()
 
     def __post_init__(self) -> None:
         positions = sorted(j for _, items in self.groups for j in items)
@@ -61,8 +65,12 @@ class Measurement:
         return sum(family.outputs * len(items) for family, items in self.groups)
 
     def init(self, key: jax.Array) -> dict[str, Any]:
-        """Starting weights of the decoder, under its name among the parameters; nothing where there is none."""
-        return {} if self.decoder is None else {"decoder": self.decoder.init(key)}
+        """Starting weights of networks, by name among the parameters; nothing where there are none."""
+        out = {} if self.decoder is None else {"decoder": self.decoder.init(key)}
+        if not self.blocks:
+            return out
+        keys = jax.random.split(key, len(self.blocks))
+        return out | {"departures": [b.network.init(own) for b, own in zip(self.blocks, keys, strict=True)]}
 
     def log_prob(self, params: Mapping[str, Any], x: jax.Array, data: Arrays) -> jax.Array:
         """log p(y | x) [..., person] of the observed cells."""
@@ -93,6 +101,12 @@ class Measurement:
             parts.append((at, jnp.full_like(family.expected(eta, own), jnp.nan) if given is None else given(eta, own)))
         return self._together(parts)
 
+    def bent(self, eta: jax.Array, params: Mapping[str, Any], x: jax.Array) -> jax.Array:
+        """The linear predictor [..., person or 1, item] with what the blocks' networks add."""
+        for block, weights in zip(self.blocks, params["departures"] if self.blocks else (), strict=True):
+            eta = eta.at[..., np.array(block.items)].add(block.apply(weights, x))
+        return eta
+
     def _together(self, parts: list[tuple[slice | np.ndarray, jax.Array]]) -> jax.Array:
         """Items of all families in their places."""
         shape = (*parts[0][1].shape[:-1], self.n_items)
@@ -107,7 +121,7 @@ class Measurement:
         """Each family, where its items are, their parameters [person or 1, item, ...] and their predictor."""
         decoder, begin = self.decoder, 0
         if decoder is None:
-            eta = linear_predictor(params["loadings"], x, group)
+            eta = self.bent(linear_predictor(params["loadings"], x, group), params, x)
         else:
             eta = decoder.apply(params["decoder"], x[..., : decoder.n_in])
         for family, items in self.groups:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -34,8 +34,10 @@ class ParameterBlock:
     anchors: tuple[int, ...]
 
 
-def parameter_blocks(model: LatentVariableModel) -> tuple[ParameterBlock, ...]:
+def parameter_blocks(model: LatentVariableModel, restricted: Collection[int] = ()) -> tuple[ParameterBlock, ...]:
     """All blocks of a model. Host side: needs a layout of NumPy arrays.
+
+    restricted: positions that linear restrictions are about; such loadings are not what fixes a factor's sign.
 
     Raises
     ------
@@ -43,7 +45,7 @@ def parameter_blocks(model: LatentVariableModel) -> tuple[ParameterBlock, ...]:
         A pattern that no bijection covers: the sentence names matrix and reason.
     """
     layout = model.layout
-    anchors = _anchors(layout)
+    anchors = [p for p in _anchors(layout) if p not in restricted]
     blocks = []
     for block in layout.blocks:
         positions = np.array(block.positions)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from jaxlatent.models.gaussian_distribution import SHAPES, StructuredNormal
 from jaxlatent.models.item_responses import ItemResponses, LatentPrior
 from jaxlatent.models.latent_variable_model import LatentVariableModel, Params
 from jaxlatent.models.person_plate import person_plate
+from jaxlatent.models.restricted import Restriction
 from jaxlatent.numerics.bijections import Bijection
 from jaxlatent.numerics.log_probability import NEVER
 from jaxlatent.spec.layout import Layout
@@ -30,7 +31,8 @@ class Sites:
     """What the parameter sites of a model need: its blocks, each with the set it lives in.
 
     priors: of the blocks, where parameters are sampled, else none; log_prior: where they are not, the log density of
-    the free vector under priors that a user has written, or None.
+    the free vector under priors that a user has written, or None. restriction: what linear restrictions make of the
+    free vector, or None.
     """
 
     model: LatentVariableModel
@@ -38,6 +40,7 @@ class Sites:
     bijections: tuple[Bijection, ...]
     priors: tuple[BlockPrior, ...] = ()
     log_prior: Callable[[jax.Array], jax.Array] | None = None
+    restriction: Restriction | None = None
 
     def __post_init__(self) -> None:
         layout = self.model.layout
@@ -49,25 +52,34 @@ class Sites:
                 " density, in which x is integrated out."
             )
 
+    def free(self, values: Mapping[str, Any], dtype: Any) -> jax.Array:
+        """The free vector [n_free] of the values of the sites ``<name>_free``."""
+        free = jnp.asarray(self.model.layout.start, dtype)
+        for block in self.blocks:
+            free = free.at[block.positions].set(values[f"{block.name}_free"])
+        return free if self.restriction is None else self.restriction(free)
+
 
 def parameter_sites(sites: Sites, dtype: Any) -> dict[str, Any]:
     """Matrices [group, ...] and networks, from one site for each block.
 
     ``<name>_free`` is a numpyro.param, and priors that a user has written are the factor ``priors``; or, if there are
     priors of blocks, it is a sample site. Both have the same constraint. ``<name>`` is deterministic: the whole matrix,
-    without a group axis where there is one group, nan in cells of categories that an item lacks.
+    without a group axis where there is one group, nan in cells of categories that an item lacks. Where there are linear
+    restrictions the matrices keep them, and ``<name>_free`` are what is moved to the nearest cells that do.
 
     Raises ValueError for networks that would have to be sampled.
     """
     layout = sites.model.layout
-    free = jnp.asarray(layout.start, dtype)
+    values = {}
     for n, block in enumerate(sites.blocks):
         name = f"{block.name}_free"
         if sites.priors:
-            value = numpyro.sample(name, sites.priors[n].astype(dtype))
+            values[name] = numpyro.sample(name, sites.priors[n].astype(dtype))
         else:
-            value = numpyro.param(name, jnp.asarray(block.start, dtype), constraint=OnBlock(sites.bijections[n]))
-        free = free.at[block.positions].set(value)
+            start, constraint = jnp.asarray(block.start, dtype), OnBlock(sites.bijections[n])
+            values[name] = numpyro.param(name, start, constraint=constraint)
+    free = sites.free(values, dtype)
     if sites.log_prior is not None:
         numpyro.factor("priors", sites.log_prior(free))
     params: dict[str, Any] = {}

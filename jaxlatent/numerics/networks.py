@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol, cast
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from jaxlatent.numerics.sobol import normal_sobol
+
+POINTS = 64  # of a departure's expectations, with as many mirror images
 Weights = Mapping[str, Any]
 
 
@@ -97,6 +102,43 @@ class Given:
     def _flat(self, variables: Any, x: jax.Array) -> jax.Array:
         out = cast(jax.Array, self.module.apply(variables, self._rows(x)))
         return out.reshape(out.shape[0], -1)
+
+
+@dataclass(frozen=True)
+class Departure:
+    """What of a network is not linear: m(x) - a - B x, with mean 0 and no correlation with x ~ N(0, I).
+
+    a = E m(x) and B = E m(x) x' are sums over fixed points with mean 0 and covariance I, so that a linear network
+    leaves nothing.
+    """
+
+    network: Network
+
+    @property
+    def n_in(self) -> int:
+        """Inputs of the network."""
+        return self.network.n_in
+
+    def init(self, key: jax.Array) -> Weights:
+        """Weights of the network."""
+        return self.network.init(key)
+
+    def apply(self, weights: Weights, x: jax.Array) -> jax.Array:
+        """The departure [..., n_out] at x [..., n_in]."""
+        flat = x.reshape(-1, self.n_in)
+        z = jnp.asarray(_white_points(self.n_in), flat.dtype)
+        at = self.network.apply(weights, z)
+        slope = z.T @ at / len(z)
+        out = self.network.apply(weights, flat) - at.mean(0) - flat @ slope
+        return out.reshape(*x.shape[:-1], out.shape[-1])
+
+
+@lru_cache(maxsize=16)
+def _white_points(d: int) -> np.ndarray:
+    """Points [point, d] of N(0, I), each with its mirror image, whose covariance is I."""
+    half = normal_sobol(POINTS, d)
+    z = np.concatenate([half, -half])
+    return np.asarray(z @ np.linalg.inv(np.linalg.cholesky(z.T @ z / len(z))).T)
 
 
 class _Layers(nn.Module):

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlatent.data.coding import Coding
+from jaxlatent.inference.importance import fresh
 from jaxlatent.measurement.family import Family, ItemParams
 from jaxlatent.measurement.measurement import Measurement
 from jaxlatent.numerics.program import jit
@@ -32,12 +33,19 @@ class ItemCurves:
     expected
         E(y | x) [point, item] of the coded answers 0, 1, ... or of the numbers themselves.
     information
-        Fisher information [point, item] of the item's linear predictor; times loadings' loadings it is that of x.
+        Fisher information [point, item] of the item's predictor; times slopes' slopes it is that of x.
+    bends
+        What networks add to loadings in the slopes of predictors [point, item, factor]; None where there are none.
     """
 
     probabilities: np.ndarray
     expected: np.ndarray
     information: np.ndarray
+    bends: np.ndarray | None = None
+
+    def slopes(self, loadings: np.ndarray) -> np.ndarray:
+        """Derivatives of predictors by x [1 or point, item, factor]."""
+        return loadings[None] if self.bends is None else loadings + self.bends
 
 
 @partial(jit, static_argnums=0)
@@ -46,17 +54,32 @@ def _curves(family: Family, eta: jax.Array, own: ItemParams) -> tuple[jax.Array,
     return each, family.expected(eta, own), family.information(eta, own)
 
 
+@partial(jit, static_argnums=0)
+def _departures(measurement: Measurement, networks: Mapping[str, Any], x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """What networks add to predictors [point, item], and its derivatives by x [point, item, factor]."""
+
+    def one(at: jax.Array) -> jax.Array:
+        return measurement.bent(jnp.zeros(measurement.n_items, at.dtype), networks, at)
+
+    return jax.vmap(one)(x), jax.vmap(jax.jacfwd(one))(x)
+
+
 def curves_at(
-    measurement: Measurement, coding: Coding, params: Mapping[str, np.ndarray], x: np.ndarray, group: int = 0
-) -> ItemCurves:
-    """Curves of all items at x [point, factor] in one group."""
+    measurement: Measurement, coding: Coding, params: Mapping[str, np.ndarray], x: np.ndarray, group: int = 0,
+    networks: Mapping[str, Any] | None = None,
+) -> ItemCurves:  # fmt: skip
+    """Curves of all items at x [point, factor] in one group. networks: of the model, where items have some."""
     n = len(x)
     x = np.concatenate([x, np.zeros(((1 << max(n - 1, 0).bit_length()) - n, np.shape(x)[1]))])  # few compiled shapes
     eta = x @ params["loadings"][group].T
     width = max((k for k in coding.n_categories), default=0)
     probabilities = np.full((*eta.shape, width), np.nan)
     expected, information = np.empty_like(eta), np.empty_like(eta)
+    bends = None
     with jax.enable_x64(True):
+        if measurement.blocks:
+            away, bends = (np.asarray(a) for a in _departures(measurement, *fresh((networks, x))))
+            eta, bends = eta + away, bends[:n]
         for family, items in measurement.groups:
             at = list(items)
             params_of = family.item_params({name: jnp.asarray(v) for name, v in params.items()})
@@ -66,7 +89,7 @@ def curves_at(
                 k = coding.n_categories[j]
                 probabilities[:, j, :k] = found[0][:, place, :k]
             expected[:, at], information[:, at] = found[1], found[2]
-    return ItemCurves(probabilities[:n], expected[:n], information[:n])
+    return ItemCurves(probabilities[:n], expected[:n], information[:n], bends)
 
 
 def raw_expected(curves: ItemCurves, coding: Coding) -> np.ndarray:
@@ -81,9 +104,9 @@ def raw_expected(curves: ItemCurves, coding: Coding) -> np.ndarray:
 def item_information(curves: ItemCurves, loadings: np.ndarray, direction: np.ndarray) -> np.ndarray:
     """Information [point, item] of every item about a move of x along a unit direction [factor].
 
-    loadings [item, factor]. I_j(x) (lambda_j' u)²; their sum is the test's, when the other directions are known.
+    loadings [item, factor]. I_j(x) (d eta_j / dx' u)²; their sum is the test's, when the other directions are known.
     """
-    return curves.information * (loadings @ direction) ** 2
+    return curves.information * (curves.slopes(loadings) @ direction) ** 2
 
 
 def points_along(factor: int, n_factors: int, values: Sequence[float] | np.ndarray) -> np.ndarray:

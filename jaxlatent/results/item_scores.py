@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlatent.inference.item_data import ItemRows
-from jaxlatent.inference.item_model import is_normal
 from jaxlatent.inference.marginal_fit import ItemFitted, form_of, pattern_data, problem_of
 from jaxlatent.integration.gauss_hermite import GaussHermite
 from jaxlatent.integration.histogram import EmpiricalHistogram
@@ -36,7 +35,7 @@ def _moments(form: Form, problem: Problem, free: jax.Array, modes: jax.Array) ->
 
 def posterior_moments(fitted: ItemFitted, data: ItemRows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """log p(y_i) [person], posterior means [person, D] and covariances [person, D, D] by the rule of the fit."""
-    if not is_normal(fitted.latent):
+    if fitted.is_learned:
         found = fitted.amortized.posteriors(fitted.free, data, known=data is fitted.data)
         return found.log_marginal, found.mean, found.cov
     used, inverse = pattern_data(replace(data, weight=None))
@@ -128,6 +127,8 @@ def mode_scores(fitted: ItemFitted, data: ItemRows, kind: str) -> tuple[np.ndarr
     """
     if kind == "map" and isinstance(fitted.rule, EmpiricalHistogram):
         raise ValueError("An empirical histogram has no mode between its nodes: use method 'eap', 'ml' or 'wle'.")
+    if fitted.measurement.blocks:
+        raise ValueError(f"Scores by {kind!r} are for items without networks: use method 'eap'.")
     used, inverse = pattern_data(replace(data, weight=None))
     form = form_of(fitted.measurement, fitted.coding, GaussHermite(1))
     with jax.enable_x64(True):

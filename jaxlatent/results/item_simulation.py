@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxlatent.inference.importance import fresh
 from jaxlatent.inference.latent_draws import draw_latent
 from jaxlatent.inference.marginal_fit import ItemFitted
 from jaxlatent.models.latent_prior import moments
@@ -63,7 +64,7 @@ def draw(fitted: ItemFitted, g: int, n: int, key: int) -> np.ndarray:
         x = jnp.asarray(draw_latent(fitted, mean, cov, np.ones((n, 1)), rng))
         seed = jax.random.fold_in(jax.random.key(key), g)
         group = jnp.zeros(n, jnp.int32)
-        return np.asarray(fitted.measurement.sample(seed, params, x, group))
+        return np.asarray(fitted.measurement.sample(seed, params | fresh(fitted.networks), x, group))
 
 
 def raw_values(fitted: ItemFitted, y: np.ndarray) -> np.ndarray:

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlatent.inference.item_data import ItemData, ItemRows
-from jaxlatent.inference.item_model import is_normal
 from jaxlatent.inference.marginal_fit import ItemFitted, form_of, problem_of
 from jaxlatent.integration.gauss_hermite import GaussHermite
 from jaxlatent.integration.histogram import EmpiricalHistogram
@@ -51,10 +50,10 @@ def plausible_values(fitted: ItemFitted, data: ItemRows, n: int, key: int) -> np
     """n draws of every person's latent variables [person, draw, D].
 
     Candidates from a t distribution with the posterior's mean and covariance, resampled with their weights
-    p(y | x) p(x) / q(x) (sampling and importance resampling; Rubin 1987); where the distribution of x was learned,
+    p(y | x) p(x) / q(x) (sampling and importance resampling; Rubin 1987); where p(x) or p(y | x) was learned,
     candidates from the guide.
     """
-    if not is_normal(fitted.latent):
+    if fitted.is_learned:
         return fitted.amortized.draws(fitted.free, data, n, key, known=data is fitted.data)
     rng = np.random.default_rng(key)
     size = max(CANDIDATES, 16 * n)
