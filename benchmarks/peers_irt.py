@@ -83,11 +83,16 @@ def ours(name: str, case: Set, engines: dict[str, Any]) -> list[PeerRow]:
     return rows
 
 
-def theirs(name: str, case: Set, program: str, found: dict[str, np.ndarray]) -> PeerRow:
-    """Another program's parameters in our layout; factors are turned so that each one's loadings sum to more than 0."""
+def turned(found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Another program's matrices, factors turned so that each one's loadings sum to more than 0."""
     sign = np.where(found["loadings"].sum(0) < 0, -1.0, 1.0)
     cov = found["factor_cov"] * sign * sign[:, None]
-    matrices = {"loadings": found["loadings"] * sign, "intercepts": found["intercepts"], "factor_cov": cov}
+    return {"loadings": found["loadings"] * sign, "intercepts": found["intercepts"], "factor_cov": cov}
+
+
+def theirs(name: str, case: Set, program: str, found: dict[str, np.ndarray]) -> PeerRow:
+    """Another program's parameters in our layout."""
+    matrices = turned(found)
     table = case.model._prepare(case.data, None, None).table
     return scored(name, case, program, float(found["seconds"]), free_vector(table, matrices), matrices["loadings"])
 

@@ -216,3 +216,35 @@ def test_picture(bench, tmp_path):
     assert (tmp_path / "p.svg").stat().st_size > 1000
     with pytest.raises(ValueError, match="maximum in benchmarks/maxima; got 'tiny'"):
         picture.places("tiny", 1, [("a", "", jl.MarginalML(se="none"))])
+
+
+def test_bias_of_stored_fits(bench, tmp_path, capsys):
+    """Estimates shifted away from zero by a known amount have that bias; what is stored is not fitted again."""
+    bias = bench("amortized_bias")
+    design = bias.Design.of(10, 2, 1)
+    assert (design.expected[design.kinds == "factor correlations"] == 0.3).all() and len(design.kinds) == 51
+    sign, rng = np.sign(design.expected), np.random.default_rng(0)
+    shifts = {bias.POLISHED: 0.01, bias.TRAINED: 0.02, bias.OTHER: 0.05}
+    noise = {k: rng.normal(0, 1e-3, 51) for k in range(3)}
+    found = [
+        bias.Run(program, 500, 5, k, [float(v) for v in design.expected + sign * (shift + noise[k])])
+        for program, shift in shifts.items()
+        for k in range(3)
+    ]
+    rows = bias.bias_rows(design, [*found, bias.Run(bias.OTHER, 500, 5, 3, None)])
+    assert len(rows) == 9 and {row.failed for row in rows if row.program == bias.OTHER} == {1}
+    for row in rows:
+        assert row.bias == pytest.approx(shifts[row.program], abs=5e-3) and row.fits == 3
+        assert row.rmse == pytest.approx(shifts[row.program], abs=5e-3) and 0 < row.error < 2e-3
+    assert bias.misses(rows) == []
+    turned = [row._replace(bias=0.2) if row.program == bias.POLISHED else row for row in rows]
+    assert [text.split(":")[0] for text in bias.misses(turned)] == [
+        "N = 500, R = 5, intercepts", "N = 500, R = 5, factor correlations"]  # fmt: skip
+    store, page = tmp_path / "fits.jsonl", tmp_path / "page.md"
+    store.write_text("".join(json.dumps(run._asdict()) + "\n" for run in found))
+    given = ["--store", str(store), "--items", "10", "--factors", "2", "--samples", "5", "--replications", "3"]
+    assert bias.main([*given, "--persons", "--check", "--markdown", str(page)]) == 0
+    assert "| 500 | 5 | AmortizedVI | intercepts | +0.0" in page.read_text()
+    assert "J = 10, D = 2" in capsys.readouterr().out
+    done = {run.place for run in found if run.program != bias.OTHER}
+    assert list(bias.runs(design, done, [500], [5], 3, 1, None)) == []

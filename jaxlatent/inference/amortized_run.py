@@ -112,23 +112,27 @@ def run_training(
     plan = plan_of(settings, n, key, decoded=model.measurement.decoder is not None)
     state, watching = programs.start(guide, programs.unconstrained(model.layout.start), jax.random.key(key))
     course, finished = Course(), False
-    place = over_devices(plan.batch_size)
+    devices = over_devices(plan.batch_size)
+    devices.check_same("model, data and settings", *jax.tree.leaves((arrays, model.layout)), np.array([repr(plan)]))
+    constants, place = devices.everywhere(guide), devices.persons
     if streamed is None:
         personal = isinstance(guide, BoundFree | BoundSemiAmortized)  # who is held out would learn nothing of their own
         held = np.zeros(0, np.int32) if personal else held_out(n, key)
-        device = jax.tree.map(jnp.asarray, arrays)
-        epoch = in_memory(programs.trainer, guide, plan, device, held, place)
+        data = devices.everywhere(jax.tree.map(jnp.asarray, arrays))
+        epoch = in_memory(programs.trainer, constants, plan, data, held, place)
     else:
         held = np.arange(arrays.n_persons, dtype=np.int32)[:: max(arrays.n_persons // 1000, 1)]
-        epoch = from_batches(programs.trainer, guide, plan, streamed, place)
-    watch = watcher(programs, guide, arrays, held, watching)
+        epoch = from_batches(programs.trainer, constants, plan, streamed, place)
+    watch = devices.first_says(watcher(programs, guide, arrays, held, watching))
     if checkpoints is not None and (found := checkpoints.latest(state)) is not None:
         state, course = jax.tree.map(jnp.asarray, found.tree), course_of(found.notes)
+    devices.check_same("checkpoint, in a folder that all see,", np.array([course.epoch]))
+    state = devices.agreed(state)
     shown = progress if progress is not None else sys.stderr.isatty()
-    keep = keeper(checkpoints)
+    keep = keeper(checkpoints if jax.process_index() == 0 else None)
     with step_bar("AmortizedVI", shown) as say:
         try:
-            for look in train(programs.trainer, epoch, state, course, plan, watch):
+            for look in train(programs.trainer, devices.around(epoch), state, course, plan, watch):
                 state = look
                 keep(state, course, course.stage == DONE)
                 if course.looks:
