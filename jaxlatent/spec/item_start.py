@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from jaxlatent.spec.item_table import ItemTable
 
@@ -41,7 +41,7 @@ def coded_correlations(y: np.ndarray, shape: np.ndarray) -> np.ndarray:
         values, counts = np.unique(y[~np.isnan(y[:, j]), j], return_counts=True)
         if len(values) > 1:
             share = counts / counts.sum()
-            ordinates = norm.pdf(norm.ppf(np.cumsum(share)[:-1]))
+            ordinates = np.exp(-(ndtri(np.cumsum(share)[:-1]) ** 2) / 2) / math.sqrt(2 * math.pi)
             out[j] = np.diff(values) @ ordinates / math.sqrt(share @ (values - share @ values) ** 2)
     return out
 
