@@ -12,7 +12,6 @@ import numpy as np
 from jaxlatent.data.responses import Responses
 from jaxlatent.diagnostics.checks import warnings_of
 from jaxlatent.diagnostics.constraint_tests import score_tests, wald_test
-from jaxlatent.diagnostics.datatree import PREDICTIVE, datatree
 from jaxlatent.diagnostics.fit_measures import Diagnosis, fit_measures
 from jaxlatent.diagnostics.modification import modification_indices
 from jaxlatent.diagnostics.reliability import reliability
@@ -22,7 +21,6 @@ from jaxlatent.inference.estimate import MESSAGES
 from jaxlatent.inference.fitted import Fitted
 from jaxlatent.inference.information import Inference, person_log_likelihoods
 from jaxlatent.results import tables
-from jaxlatent.results.draws import sampling_draws
 from jaxlatent.results.residuals import residuals
 from jaxlatent.results.scores import scores
 from jaxlatent.results.simulation import simulate
@@ -254,12 +252,15 @@ class Fit:
         draws, codes = self._resample(n, key, progress)
         return Bootstrap(self._fitted, draws[codes == 1], int((codes != 1).sum()))
 
-    def to_datatree(self, *, draws: int = 1000, predictive: int = PREDICTIVE, key: int = 0) -> DataTree:
+    def to_datatree(self, *, draws: int = 1000, predictive: int = 100, key: int = 0) -> DataTree:
         """An ArviZ DataTree of draws from N(estimate, vcov), the sampling distribution of the estimates.
 
         Groups: posterior (its attributes say that it is none), matrices, log_likelihood, posterior_predictive (data of
         so many draws), observed_data. Needs ArviZ: pip install 'jaxlatent[bayes]'.
         """
+        from jaxlatent.diagnostics.datatree import datatree
+        from jaxlatent.results.draws import sampling_draws
+
         found = sampling_draws(self._fitted, self._vcov, draws, key)
         return datatree(self._fitted, found, predictive=predictive, key=key)
 

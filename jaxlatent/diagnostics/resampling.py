@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from jaxlatent.diagnostics.datatree import PREDICTIVE, datatree
-from jaxlatent.inference.draws import Draws
 from jaxlatent.inference.fitted import Fitted
 from jaxlatent.inference.information import Inference
 from jaxlatent.results.tables import _base
@@ -37,8 +35,11 @@ class Bootstrap:
         """Covariance matrix of the draws [n_free, n_free]."""
         return np.cov(self.draws.T)
 
-    def to_datatree(self, *, predictive: int = PREDICTIVE, key: int = 0) -> DataTree:
+    def to_datatree(self, *, predictive: int = 100, key: int = 0) -> DataTree:
         """The draws as an ArviZ DataTree, in the group posterior: ``diagnostics.datatree`` says what else is in it."""
+        from jaxlatent.diagnostics.datatree import datatree
+        from jaxlatent.inference.draws import Draws
+
         return datatree(self.fitted, Draws(self.draws[None], "bootstrap"), predictive=predictive, key=key)
 
     def parameters(self, ci: str = "percentile", level: float = 0.95) -> pd.DataFrame:

@@ -25,8 +25,8 @@ from jaxlatent.inference.item_checks import (
 )
 from jaxlatent.inference.item_data import ItemData, ItemRows
 from jaxlatent.inference.marginal_fit import starting_values
-from jaxlatent.inference.priors import Priors
-from jaxlatent.inference.written_priors import SPECIAL, Parameter, resolve
+from jaxlatent.inference.priors import Parameter, Priors
+from jaxlatent.inference.written_priors import SPECIAL
 from jaxlatent.latent.autoregressive import Autoregressive
 from jaxlatent.measurement.family import Family
 from jaxlatent.measurement.item_types import ITEM_TYPES, ItemType, family_of
@@ -240,6 +240,8 @@ def cell_priors(given: Mapping[str, Any], table: ItemTable) -> Priors:
     """Priors of an item response model, by class, by label or by parameter ("F =~ item1", "item1 ~1")."""
     if not given:
         return Priors()
+    from jaxlatent.inference.prior_choices import resolve  # NumPyro, only where there are priors
+
     supports = {p.matrix: p.support for item in table.items for p in item.parameters}
     parameters = []
     for row in table.rows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -10,12 +11,28 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlatent.models.block_prior import inside_of
-from jaxlatent.models.covariance_prior import correlations, log_det_correlation
-from jaxlatent.models.prior_distributions import bounds, is_flat
 from jaxlatent.numerics.bijections import Covariance
 from jaxlatent.numerics.program import jit
 from jaxlatent.spec.layout import Layout
+
+EVERYTHING = "everything"  # the class of all parameters
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A row of a table as priors see it: free is its position in the free vector, or -1 where it is fixed.
+
+    classes: (name, scale) of the classes it belongs to, the narrower ones first; kind: a key of SETS.
+    """
+
+    free: int
+    text: str
+    label: str
+    group: int
+    classes: tuple[tuple[str, str], ...]
+    kind: str
+    written: str | None = None
+    fixed: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -47,23 +64,35 @@ class Priors:
     cells: tuple[CellPrior, ...] = ()
 
     @property
+    def proper(self) -> tuple[CellPrior, ...]:
+        """Those that are not flat."""
+        if not self.cells:
+            return ()
+        from jaxlatent.models.prior_distributions import is_flat  # NumPyro, only where there are priors
+
+        return tuple(each for each in self.cells if not is_flat(each.distribution))
+
+    @property
     def active(self) -> bool:
         """Whether any of them is not flat."""
-        return any(not is_flat(each.distribution) for each in self.cells)
+        return bool(self.proper)
 
     @property
     def informed(self) -> int:
         """How many directions of the free vector have a proper prior, at most."""
-        proper = [each for each in self.cells if not is_flat(each.distribution)]
+        proper = self.proper
         own = {p for each in proper for p in each.positions or () if each.scale != "between"}
         return len(own) + sum(len(members) - 1 for each in proper for members in each.sets)
 
     def log_prob(self, layout: Layout, free: jax.Array) -> jax.Array:
         """Sum of log-densities; -inf outside their supports, flat ones 0. Each free parameter counts once."""
         total = jnp.zeros((), free.dtype)
-        for prior in self.cells:
-            if not is_flat(prior.distribution):
-                total = total + _term(prior, layout, free).astype(free.dtype)
+        if not self.proper:
+            return total
+        from jaxlatent.inference.prior_density import log_density
+
+        for prior in self.proper:
+            total = total + log_density(prior, layout, free).astype(free.dtype)
         return total
 
     def second_order(self, layout: Layout, free: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -86,44 +115,3 @@ class Priors:
 @partial(jit, static_argnums=0)
 def _second_order(priors: Priors, layout: Layout, free: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     return priors.second_order(layout, jnp.asarray(free))
-
-
-def _term(prior: CellPrior, layout: Layout, free: jax.Array) -> jax.Array:
-    d = prior.distribution
-    if prior.scale == "between":
-        cells = free[np.array(prior.sets)]
-        return d.log_prob(cells - cells.mean(-1, keepdims=True)).sum()
-    if prior.scale in ("cor", "lkj"):
-        return _correlation_term(prior, free)
-    if prior.positions is None:
-        index = jnp.asarray(layout.index[prior.matrix])
-        counted = jnp.zeros(free.shape[0], bool).at[jnp.where(index >= 0, index, 0).ravel()].max((index >= 0).ravel())
-        value = free
-    else:
-        value = free[np.array(prior.positions, int)]
-        counted = jnp.ones(value.shape, bool)
-    if prior.scale == "logit":
-        value = jnp.where(counted, value, 0.5)
-        value = jnp.log(value) - jnp.log1p(-value)
-    elif prior.scale == "sd":
-        there = counted & (value > 0)
-        value = jnp.where(there, jnp.sqrt(jnp.where(there, value, 1.0)), jnp.where(counted, -1.0, 1.0))
-    low, high = bounds(d) or (-jnp.inf, jnp.inf)
-    if prior.scale == "sd":
-        low = max(low, 0.0)
-    inside = (value >= low) & (value <= high)
-    terms = d.log_prob(jnp.where(counted & inside, value, inside_of(d)))
-    return jnp.where(counted, jnp.where(inside, terms, -jnp.inf), 0).sum()
-
-
-def _correlation_term(prior: CellPrior, free: jax.Array) -> jax.Array:
-    total = jnp.zeros((), free.dtype)
-    for pattern in prior.patterns:
-        if prior.scale == "lkj":
-            total = total + (prior.distribution.concentration - 1) * log_det_correlation(pattern, free)
-            continue
-        found = correlations(pattern, free)
-        for at in found:
-            if prior.positions is None or at in prior.positions:
-                total = total + prior.distribution.log_prob(found[at][0])
-    return jnp.where(jnp.isnan(total), -jnp.inf, total)

@@ -21,7 +21,7 @@ from jaxlatent.models.covariance_prior import (
     lkj_constant,
     log_det_correlation,
 )
-from jaxlatent.models.prior_distributions import bounds, is_flat
+from jaxlatent.models.prior_distributions import bounds, inside_of, is_flat
 from jaxlatent.numerics.bijections import Bijection, Covariance
 from jaxlatent.numerics.small_cholesky import cholesky_cells
 from jaxlatent.numerics.types import Array
@@ -337,14 +337,6 @@ def _in_covariance(bijection: Bijection) -> np.ndarray:
     for pattern in bijection.covariances:
         out[[at for *_, at in pattern.free]] = True
     return out
-
-
-def inside_of(distribution: Any) -> float:
-    """A number at which the density of a distribution is finite, for cells that it is not about."""
-    low, high = bounds(distribution) or (0.0, 1.0)
-    if low > -math.inf and high < math.inf:
-        return (low + high) / 2
-    return low + 0.5 if low > -math.inf else min(high - 0.5, 0.0)
 
 
 def restricted(block: ParameterBlock, written: tuple[Written, ...]) -> Bijection:

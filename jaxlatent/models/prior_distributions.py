@@ -183,6 +183,14 @@ def bounds(distribution: Any) -> tuple[float, float] | None:
     return (-math.inf if low is None else float(low)), (math.inf if high is None else float(high))
 
 
+def inside_of(distribution: Any) -> float:
+    """A number at which the density of a distribution is finite, for cells that it is not about."""
+    low, high = bounds(distribution) or (0.0, 1.0)
+    if low > -math.inf and high < math.inf:
+        return (low + high) / 2
+    return low + 0.5 if low > -math.inf else min(high - 0.5, 0.0)
+
+
 def mass_above(distribution: Any, least: float) -> float | None:
     """P(c > least), or None where the distribution function is not known."""
     try:
