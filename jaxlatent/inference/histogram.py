@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlatent.inference.estimate import Estimate
-from jaxlatent.inference.marginal_engine import Marginal, MarginalProblem, run_marginal
+from jaxlatent.inference.marginal_engine import Marginal, MarginalProblem, run_steps
 from jaxlatent.integration.histogram import EmpiricalHistogram
 from jaxlatent.latent.histogram import Histogram
 from jaxlatent.models.marginal import point_counts
@@ -104,12 +104,12 @@ def fit_histogram(
         points = problem.points._replace(log_weight=rule.standard(1, (1, 1), "float64", 0).log_weight)
         problem = problem._replace(points=points)
         start = whole.basis.T @ (np.asarray(estimate.free) - whole.offset)
-        estimate = run_marginal(run, whole._replace(inner=problem, start=start, options=quick))[0]
+        estimate = run_steps(run, whole._replace(inner=problem, start=start, options=quick))
         before, value = value, float(estimate.statistics["value"])
         if not before - value > GAIN:
             break
     start = whole.basis.T @ (np.asarray(estimate.free) - whole.offset)
-    estimate = run_marginal(run, whole._replace(inner=problem, start=start))[0]
+    estimate = run_steps(run, whole._replace(inner=problem, start=start))
     ended = f"after {cycles} cycles" if cycles < CYCLES else f"after {CYCLES} cycles, the most there are"
     said = (
         f"The distribution of the factor is an empirical histogram, {ended}: standard errors take it as known, and npar"

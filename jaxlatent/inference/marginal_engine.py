@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxlatent.inference.estimate import Estimate
 from jaxlatent.inference.priors import Priors
@@ -17,7 +19,16 @@ from jaxlatent.models.observed import observed_information
 from jaxlatent.models.points import Form, Problem
 from jaxlatent.numerics.newton import RUNNING
 from jaxlatent.numerics.program import jit
-from jaxlatent.numerics.scoring import First, Options, ScoringState, scoring_init, scoring_step
+from jaxlatent.numerics.scoring import (
+    NOTHING,
+    First,
+    Options,
+    ScoringState,
+    scoring_init,
+    scoring_renewed,
+    scoring_step,
+    scoring_try,
+)
 from jaxlatent.numerics.types import Array
 
 
@@ -74,13 +85,8 @@ class Marginal:
         return state.code != RUNNING
 
     def step(self, problem: MarginalProblem, state: ScoringState) -> ScoringState:
-        return scoring_step(
-            partial(self.first, problem),
-            partial(self.second, problem),
-            partial(self.feasible, problem),
-            state,
-            problem.options,
-        )
+        first, second = partial(self.first, problem), partial(self.second, problem)
+        return scoring_step(first, second, partial(self.feasible, problem), state, problem.options)
 
     def finish(self, problem: MarginalProblem, state: ScoringState) -> Estimate:
         """free, and in statistics the reduced matrices: information (where computed), cross-products (where kept)."""
@@ -104,16 +110,48 @@ def run_marginal(engine: Marginal, problem: MarginalProblem) -> tuple[Estimate, 
     return engine.finish(problem, state), state.aux
 
 
+def run_steps(
+    engine: Marginal,
+    problem: MarginalProblem,
+    most: int = 2**30,
+    say: Callable[[ScoringState], None] = lambda _: None,
+) -> Estimate:
+    """The same from the host, most steps in a call, with say(state) after each: the information has a program of its
+    own, which is compiled only where it is wanted. Ctrl-C ends it with the last good state, code 0.
+    """
+    state = start_steps(engine, problem)
+    try:
+        while int(state.code) == RUNNING:
+            state = some_steps(engine, problem, state, min(int(state.steps) + most, 2**30))
+            if int(state.wanted) != NOTHING:
+                state = renewed(engine, problem, state)
+            say(state)
+    except KeyboardInterrupt:
+        state = state._replace(code=np.asarray(RUNNING, np.int32))
+    return finish_steps(engine, problem, state)
+
+
 @partial(jit, static_argnums=0)
 def start_steps(engine: Marginal, problem: MarginalProblem) -> ScoringState:
-    """The state before the first step, for a loop of the caller's own."""
+    """The state before the first step."""
     return engine.init(problem)
 
 
 @partial(jit, static_argnums=0)
-def one_step(engine: Marginal, problem: MarginalProblem, state: ScoringState) -> ScoringState:
-    """One step, for a loop of the caller's own."""
-    return engine.step(problem, state)
+def some_steps(engine: Marginal, problem: MarginalProblem, state: ScoringState, upto: Any) -> ScoringState:
+    """Steps up to this number, or until done, or until the information is wanted."""
+    first, feasible = partial(engine.first, problem), partial(engine.feasible, problem)
+    return jax.lax.while_loop(
+        lambda s: (s.code == RUNNING) & (s.wanted == NOTHING) & (s.steps < upto),
+        lambda s: scoring_try(first, feasible, s, problem.options),
+        state,
+    )
+
+
+@partial(jit, static_argnums=0)
+def renewed(engine: Marginal, problem: MarginalProblem, state: ScoringState) -> ScoringState:
+    """The state with the information that was wanted."""
+    return scoring_renewed(partial(engine.second, problem), partial(engine.feasible, problem), state, problem.options)
 
 
 @partial(jit, static_argnums=0)

@@ -22,14 +22,7 @@ from jaxlatent.inference.estimate import Estimate
 from jaxlatent.inference.histogram import check_histogram, fit_histogram, normal_histogram
 from jaxlatent.inference.item_data import ItemData, ItemRows, LongItemData, some_rows
 from jaxlatent.inference.item_model import is_normal
-from jaxlatent.inference.marginal_engine import (
-    Marginal,
-    MarginalProblem,
-    finish_steps,
-    one_step,
-    run_marginal,
-    start_steps,
-)
+from jaxlatent.inference.marginal_engine import Marginal, MarginalProblem, run_steps
 from jaxlatent.inference.priors import Priors
 from jaxlatent.inference.progress import step_bar
 from jaxlatent.inference.settings import MarginalML
@@ -40,7 +33,7 @@ from jaxlatent.latent.histogram import Histogram
 from jaxlatent.measurement.measurement import Measurement
 from jaxlatent.models.points import Form, Points, Problem
 from jaxlatent.models.slots import slots_of
-from jaxlatent.numerics.newton import CONVERGED, RUNNING
+from jaxlatent.numerics.newton import CONVERGED
 from jaxlatent.numerics.scoring import Options
 from jaxlatent.spec.item_start import starting_free
 from jaxlatent.spec.item_table import ItemTable, item_layout
@@ -106,11 +99,13 @@ def problem_of(
 ) -> tuple[Problem, np.ndarray, np.ndarray]:
     """The likelihood's arrays, modes to start from, and every row's place among [chunk, person] flattened."""
     d = layout.fixed["factor_cov"].shape[-1]
-    dtype = "float32" if isinstance(rule, ImportanceSampling) else "float64"
+    sampled = isinstance(rule, ImportanceSampling)  # whose points a compiled program draws
+    dtype = "float32" if sampled else "float64"
     inner, top = None, d
     if form.reduction is not None:
         top, inner = len(form.reduction.general), Points(*rule.standard(1, (1, 1), dtype, key))
-    n_points = len(rule.standard(top, (1, 1), dtype, key).log_weight) * (1 if inner is None else len(inner.log_weight))
+    n_points = rule.n if sampled else len(rule.standard(top, (1, 1), dtype, key).log_weight)
+    n_points *= 1 if inner is None else len(inner.log_weight)
     enough = 1 << max(data.n_persons - 1, 7).bit_length()  # a power of two, so that small sets share programs
     size = chunk or min(256, max(8, CELLS // n_points), enough)
     chunks, places = chunks_of(
@@ -300,22 +295,16 @@ def whole_problem(
 
 
 def solve(engine: Marginal, problem: MarginalProblem, progress: bool | None) -> Estimate:
-    """One compiled loop where the work is small; else one compiled step at a time, which shows progress and stops.
+    """All steps in one compiled loop where the work is small; else one at a time, which shows progress and stops.
 
     Both give the same numbers. Ctrl-C ends the loop of steps with the last good state, code 0.
     """
-    if progress is not True and not is_large(problem):
-        return run_marginal(engine, problem)[0]
-    shown = progress if progress is not None else sys.stderr.isatty()
-    state = start_steps(engine, problem)
-    with step_bar("MarginalML", shown) as say:
-        try:
-            while not bool(engine.done(state)):
-                state = one_step(engine, problem, state)
-                say(f"log-likelihood {-float(state.value):.3f}")
-        except KeyboardInterrupt:
-            state = state._replace(code=jnp.asarray(RUNNING, jnp.int32))
-    return finish_steps(engine, problem, state)
+    single = progress is True or is_large(problem)
+    shown = progress if progress is not None else single and sys.stderr.isatty()
+    with step_bar("MarginalML", bool(shown)) as say:
+        return run_steps(
+            engine, problem, 1 if single else MAX_STEPS, lambda s: say(f"log-likelihood {-float(s.value):.3f}")
+        )
 
 
 def is_large(problem: MarginalProblem) -> bool:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import ndtri
 
+from jaxlatent.numerics.program import jit
 from jaxlatent.numerics.sobol import CLIP
 from jaxlatent.numerics.types import Array
 
@@ -29,7 +30,7 @@ def equal_weights(n: int) -> np.ndarray:
     return np.full(n, -np.log(n))
 
 
-@partial(jax.jit, static_argnums=(1, 2))
+@partial(jit, static_argnums=(1, 2))
 def shifted_sobol(u: jax.Array, shape: tuple[int, ...], dtype: str, key: jax.Array) -> jax.Array:
     """Normal points of every person [*shape, n, d]: one Sobol set u [n, d], shifted at random for each person.
 

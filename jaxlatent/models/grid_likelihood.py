@@ -19,7 +19,7 @@ from jaxlatent.data.chunks import dense_chunk
 from jaxlatent.models.latent_prior import log_prior, prior_of
 from jaxlatent.models.persons import Inputs, inputs_of
 from jaxlatent.models.points import Form, Problem, group_at, shared_points
-from jaxlatent.models.posterior import Chunk, one_hot
+from jaxlatent.models.posterior import Chunk
 from jaxlatent.models.slots import eta_of, family_positions, family_slots, gathered, log_prob_of, table_of
 
 
@@ -66,3 +66,9 @@ def grid_log_likelihood(form: Form, problem: Problem, free: jax.Array) -> jax.Ar
     step = jax.checkpoint(one)
     return lax.scan(lambda sum_, each: (sum_ + step(each), None), jnp.zeros((), free.dtype),
                     inputs_of(form, problem, modes))[0]  # fmt: skip
+
+
+def one_hot(chunk: Chunk, at: Any, k: int) -> jax.Array:
+    """[person, item, category], all zeros where missing."""
+    same = chunk.y[:, at, None] == jnp.arange(k, dtype=chunk.y.dtype)
+    return (same & chunk.seen[:, at, None]).astype(chunk.design.dtype)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +26,7 @@ from jaxlatent.models.reduced import ReducedPosterior
 from jaxlatent.models.reduced_louis import reduced_parts
 from jaxlatent.models.slot_hessian import slot_hessian
 from jaxlatent.models.slots import family_positions, gathered, point_scores
+from jaxlatent.models.table_louis import by_residuals, residual_moments, residual_slots, table_hessians
 
 
 def information(
@@ -33,39 +34,85 @@ def information(
 ) -> tuple[jax.Array, jax.Array]:
     """Observed information by Louis' formula, and that of the complete data [free, free]."""
     here = setting(form, problem, free, modes.dtype)
-    q = free.shape[0]
-    positions = family_positions(form.measurement)
+    sums = _by_residuals if by_residuals(form, here) else _by_points
+    missing, blocks, feature_sums = sums(form, problem, here, inputs_of(form, problem, modes), steps, free)
 
-    def add(carry: tuple, each: Inputs) -> tuple[tuple, None]:
+    def latent_part(f: jax.Array) -> jax.Array:
+        return (feature_sums * prior_vector(problem.layout.unpack(f))).sum()
+
+    complete = -jax.hessian(latent_part)(free)
+    for block, jacobian in zip(blocks, here.slot_jacobians, strict=True):
+        e = jacobian.reshape(*block.shape[:3], -1).astype(free.dtype)
+        complete = complete - jnp.einsum("gjpa,gjpb->ab", e, jnp.einsum("gjpr,gjrb->gjpb", block, e))
+    return complete - missing, complete
+
+
+class Sums(NamedTuple):
+    """sum_i w_i [E(s s') - S S'] [free, free]; of what complete data would have, second derivatives of every family's
+    slots [group, item, slot, slot], and features of x [group, feature].
+    """
+
+    missing: jax.Array
+    blocks: list[jax.Array]
+    features: jax.Array
+
+
+def _by_points(form: Form, problem: Problem, here: Setting, inputs: Inputs, steps: Any, free: jax.Array) -> Sums:
+    """Sums over persons and points."""
+    q, n_groups = free.shape[0], here.loadings.shape[0]
+
+    def add(carry: Sums, each: Inputs) -> tuple[Sums, None]:
         found = posterior_of(form, problem, here, each, steps)
         g, weight = each.group, found.chunk.weight
         missing, blocks = _parts(form, problem, here, g, found)
         latent = jnp.where(weight > 0, weight, 0).astype(missing.dtype) @ found.posterior.features
-        by_group = jax.nn.one_hot(g, here.loadings.shape[0], dtype=free.dtype)
-        sums = (
+        by_group = jax.nn.one_hot(g, n_groups, dtype=free.dtype)
+        sums = Sums(
             missing.astype(free.dtype),
             [by_group[:, None, None, None] * b.astype(free.dtype) for b in blocks],
             by_group[:, None] * latent.astype(free.dtype),
         )
         return jax.tree.map(jnp.add, carry, sums), None
 
-    n_groups = here.loadings.shape[0]
-    sizes = [(len(at), j.shape[1] // len(at)) for at, j in zip(positions, here.slot_jacobians, strict=True)]
-    zero = (
+    sizes = [
+        (len(at), j.shape[1] // len(at))
+        for at, j in zip(family_positions(form.measurement), here.slot_jacobians, strict=True)
+    ]
+    zero = Sums(
         jnp.zeros((q, q), free.dtype),
         [jnp.zeros((n_groups, j, p, p), free.dtype) for j, p in sizes],
         jnp.zeros((n_groups, here.prior_jacobian.shape[1]), free.dtype),
     )
-    (missing, blocks, feature_sums), _ = lax.scan(add, zero, inputs_of(form, problem, modes))
+    return lax.scan(add, zero, inputs)[0]
 
-    def latent_part(f: jax.Array) -> jax.Array:
-        return (feature_sums * prior_vector(problem.layout.unpack(f))).sum()
 
-    complete = -jax.hessian(latent_part)(free)
-    for block, jacobian, (j, p) in zip(blocks, here.slot_jacobians, sizes, strict=True):
-        e = jacobian.reshape(n_groups, j, p, q).astype(free.dtype)
-        complete = complete - jnp.einsum("gjpa,gjpb->ab", e, jnp.einsum("gjpr,gjrb->gjpb", block, e))
-    return complete - missing, complete
+def _by_residuals(form: Form, problem: Problem, here: Setting, inputs: Inputs, steps: Any, free: jax.Array) -> Sums:
+    """Sums over persons, at each point, of products of residuals and of answers: see ``models.table_louis``."""
+
+    def of_chunk(each: Inputs) -> tuple:
+        found = posterior_of(form, problem, here, each, steps)
+        weight = jnp.where(found.chunk.weight > 0, found.chunk.weight, 0)
+        rows = slot_scores_of(found.posterior)
+        of_points = weight[:, None] * found.posterior.weight
+        counts = [part.answers.counts(of_points) for part in found.posterior.scores]  # type: ignore[union-attr]
+        products = (rows * weight[:, None]).T @ rows
+        return residual_moments(found, of_points), products, counts, weight @ found.posterior.features
+
+    def add(carry: tuple, each: Inputs) -> tuple[tuple, None]:
+        return jax.tree.map(lambda a, b: a.at[each.group].add(b), carry, of_chunk(each)), None
+
+    n_groups = here.loadings.shape[0]
+    one = jax.eval_shape(of_chunk, jax.tree.map(lambda a: a[0], inputs))
+    zero = jax.tree.map(lambda a: jnp.zeros((n_groups, *a.shape), a.dtype), one)
+    moments, products, counts, latent = lax.scan(add, zero, inputs)[0]
+    missing, blocks = jnp.zeros((free.shape[0],) * 2, free.dtype), []
+    for g in range(n_groups):
+        slots = residual_slots(here, g)
+        jacobian = jnp.concatenate([here.prior_jacobian[g], *(j[g] for j in here.slot_jacobians)])
+        between = jnp.einsum("qca,qcb->ab", slots, moments[g] @ slots) - products[g]
+        missing = missing + jacobian.T @ between @ jacobian
+        blocks.append(table_hessians(form, problem, here, g, jax.tree.map(lambda a, g=g: a[g], counts)))
+    return Sums(missing, [jnp.stack(each) for each in zip(*blocks, strict=True)], latent)
 
 
 def _parts(
@@ -97,7 +144,7 @@ def _parts(
         scores = jnp.where(seen[..., None], point_scores(family, xs, group.slots[f], y), 0)
         scores = scores.reshape(persons, points, -1)
         parts.append(scores if wide else scores @ here.slot_jacobians[f][g])
-        hessians.append(slot_hessian(family, xs, group.slots[f], y, seen, total_weight))
+        hessians.append(slot_hessian(family, xs, group.slots[f], y, seen, total_weight[..., None]))
     every = jnp.concatenate(parts, -1) if wide else sum(parts[1:], parts[0])
     flat, plain = every.reshape(-1, every.shape[-1]), total_weight.reshape(-1, 1)
     missing = (flat * plain).T @ flat - (mean * weight[:, None]).T @ mean

@@ -11,9 +11,10 @@ from jaxlatent.data.chunks import dense_chunk
 from jaxlatent.models.laplace import laplace_posterior
 from jaxlatent.models.latent_prior import Prior, prior_of, prior_vector
 from jaxlatent.models.points import Form, Group, Located, Problem, group_at, personal_points, shared_points
-from jaxlatent.models.posterior import Chunk, Posterior, Table, posterior, tables_of
+from jaxlatent.models.posterior import Chunk, Posterior, posterior
 from jaxlatent.models.reduced import Blocks, ReducedPosterior, at_group, blocks_of, reduced_posterior
 from jaxlatent.models.slots import FamilySlots, family_slots, slot_jacobians
+from jaxlatent.models.tables import PointTable, tables_of
 
 WIDER = 1.5  # slots for each free parameter up to which sums by slots pay
 
@@ -25,7 +26,7 @@ class Setting(NamedTuple):
     slots: list[FamilySlots]
     prior: Prior
     shared: Located | None
-    tables: list[Table | None] | None
+    tables: list[PointTable | None] | None
     blocks: Blocks | None
     slot_jacobians: list[jax.Array]  # [group, item x slot, free]
     prior_jacobian: jax.Array  # [group, feature, free]
@@ -86,12 +87,12 @@ def chunk_of(here: Setting, each: Inputs) -> tuple[Group, Chunk]:
 
 def located(
     form: Form, problem: Problem, here: Setting, each: Inputs, steps: Any
-) -> tuple[Group, Chunk, list[Table | None], Located, jax.Array]:
+) -> tuple[Group, Chunk, list[PointTable | None], Located, jax.Array]:
     """One chunk with its group's parameters and its points in all dimensions."""
     group, chunk = chunk_of(here, each)
     dtype = here.loadings.dtype
     if not form.personal:
-        tables = [None if t is None else Table(*(a[each.group] for a in t)) for t in here.tables]  # type: ignore[union-attr]
+        tables = [None if t is None else PointTable(*(a[each.group] for a in t)) for t in here.tables]  # type: ignore[union-attr]
         at = Located(here.shared.x[each.group][None], here.shared.log_weight[each.group][None])  # type: ignore[union-attr]
         return group, chunk, tables, at, each.modes
     z = jnp.asarray(problem.points.z)[0] if each.z is None else each.z

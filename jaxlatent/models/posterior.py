@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from jaxlatent.models.latent_prior import features, log_prior
 from jaxlatent.models.points import Form, Group, Located, jackknifed
@@ -14,10 +15,9 @@ from jaxlatent.models.slots import (
     Slots,
     eta_of,
     family_positions,
-    gathered,
     log_prob_of,
-    table_and_scores,
 )
+from jaxlatent.models.tables import PointTable, TableScores, answers_of
 
 
 class Chunk(NamedTuple):
@@ -27,29 +27,6 @@ class Chunk(NamedTuple):
     seen: jax.Array
     weight: jax.Array
     design: jax.Array
-
-
-class TableScores(NamedTuple):
-    """Scores of a categorical family, not yet summed: answers [person, item, category], weights of points, and the
-    derivatives [point, category x item x slot].
-    """
-
-    hot: jax.Array
-    weight: jax.Array
-    derivatives: jax.Array
-
-    def of_persons(self) -> jax.Array:
-        """[person, item, slot]."""
-        persons, items, k = self.hot.shape
-        mean = (self.weight @ self.derivatives).reshape(persons, k, items, -1)
-        return (mean * jnp.swapaxes(self.hot, 1, 2)[..., None]).sum(1)
-
-    def total(self, weight: jax.Array) -> jax.Array:
-        """Sum over persons with these weights [item, slot]: by expected counts of answers at points."""
-        persons, items, k = self.hot.shape
-        count = (self.weight * weight[:, None]).T @ jnp.swapaxes(self.hot, 1, 2).reshape(persons, -1)
-        by_category = self.derivatives.reshape(*count.shape, -1) * count[..., None]
-        return by_category.sum(0).reshape(k, items, -1).sum(0)
 
 
 class PersonScores(NamedTuple):
@@ -114,61 +91,36 @@ def _direct(
     return value, scores
 
 
-class Table(NamedTuple):
-    """A categorical family at a group's points: log P [point, item x category] and its derivatives by slots
-    [point, category x item x slot] (of blocks, in ``models.reduced``, [point, place x category x slot]).
-    """
-
-    log_prob: jax.Array
-    scores: jax.Array
-
-
-def tables_of(form: Form, slots: Slots, group: Group, x: jax.Array) -> list[Table | None]:
-    """Tables of the categorical families of one group at x [point, D]."""
-    out: list[Table | None] = []
-    for (family, _), at, each, k in zip(
-        form.measurement.groups, family_positions(form.measurement), group.slots, form.categories, strict=True
-    ):
-        if not k:
-            out.append(None)
-            continue
-        xs = gathered(x, jnp.asarray(slots.factor)[at]) * jnp.asarray(slots.used, x.dtype)[at]
-        value, scores = table_and_scores(family, xs, each, k)
-        scores = jnp.where(value[..., None] < -1e20, 0, scores)  # categories an item does not have
-        out.append(Table(value.reshape(len(x), -1), jnp.swapaxes(scores, 1, 2).reshape(len(x), -1)))
-    return out
-
-
-def one_hot(chunk: Chunk, at: Any, k: int) -> jax.Array:
-    """[person, item, category], all zeros where missing."""
-    same = chunk.y[:, at, None] == jnp.arange(k, dtype=chunk.y.dtype)
-    return (same & chunk.seen[:, at, None]).astype(chunk.design.dtype)
-
-
 def posterior(
-    form: Form, slots: Slots, group: Group, tables: list[Table | None], chunk: Chunk, at: Located
+    form: Form, slots: Slots, group: Group, tables: list[PointTable | None], chunk: Chunk, at: Located
 ) -> Posterior:
     """The posterior of the points of one chunk, with Fisher's identity applied by item slots."""
     positions = family_positions(form.measurement)
     persons, points = chunk.y.shape[0], at.x.shape[1]
     direct = [f for f, table in enumerate(tables) if table is None]
     total = log_prior(group.prior, at.x, chunk.design) + at.log_weight
-    hot = {f: one_hot(chunk, positions[f], form.categories[f]) for f, t in enumerate(tables) if t is not None}
-    for f, each in hot.items():
-        total = total + each.reshape(persons, -1) @ tables[f].log_prob.T  # type: ignore[union-attr]
+    tabled = {
+        f: (answers_of(chunk.y[:, positions[f]], chunk.seen[:, positions[f]], form.categories[f], total.dtype), table)
+        for f, table in enumerate(tables)
+        if table is not None
+    }
+    for answers, table in tabled.values():
+        total = total + answers.log_prob(table)
     pull = None
     if direct:
         value, pull = _direct(form, slots, group, chunk, at.x, direct)
         total = total + value
-    log_marginal = jax.nn.logsumexp(total, axis=-1)
-    w = jnp.exp(total - log_marginal[:, None])
+    most = lax.stop_gradient(total.max(-1, keepdims=True))
+    w = jnp.exp(total - most)
+    size = w.sum(-1, keepdims=True)
+    log_marginal, w = (most + jnp.log(size))[:, 0], w / size
     if form.jackknife:
         w = jackknifed(w)
     found: dict[int, TableScores | PersonScores] = {}
     if pull:
         found = {f: PersonScores(value) for f, value in zip(direct, pull(w), strict=True)}
-    for f, each in hot.items():
-        found[f] = TableScores(each, w, tables[f].scores)  # type: ignore[union-attr]
+    for f, (answers, table) in tabled.items():
+        found[f] = TableScores(answers, w, table)
     if at.x.shape[0] == 1:
         mean_x = w @ at.x[0]
         square = (at.x[0][:, :, None] * at.x[0][:, None, :]).reshape(points, -1)

@@ -24,7 +24,7 @@ import numpy as np
 
 from jaxlatent.models.latent_prior import LOG_2_PI, Prior, features, log_prior, moments
 from jaxlatent.models.points import Form, Group, Problem
-from jaxlatent.models.posterior import Chunk, PersonScores, Posterior, Table, TableScores
+from jaxlatent.models.posterior import Chunk, PersonScores, Posterior
 from jaxlatent.models.slots import (
     FamilySlots,
     Slots,
@@ -66,6 +66,15 @@ def columns_of(reduction: Reduction, n_factors: int) -> np.ndarray:
     out = np.zeros((len(reduction.items), n_factors))
     out[np.arange(len(reduction.specific)), list(reduction.specific)] = 1
     return out
+
+
+class Table(NamedTuple):
+    """A categorical family at a block's points: log P [point, place x category], derivatives by slots
+    [point, place x category x slot].
+    """
+
+    log_prob: jax.Array
+    scores: jax.Array
 
 
 class Blocks(NamedTuple):
@@ -204,7 +213,7 @@ def reduced_posterior(
     conditional = jnp.exp(inner - given_g[..., None])
     joint = (conditional * weight[..., None]).reshape(*inner.shape[:2], -1)
 
-    scores: list[TableScores | PersonScores] = []
+    scores: list[Any] = []
     for f, ((family, items), places, k, (y, seen)) in enumerate(
         zip(form.measurement.groups, places_of(form), form.categories, answers, strict=True)
     ):

@@ -59,7 +59,7 @@ def reduced_parts(
             local.append(each.reshape(*joint.shape, -1))
             of_items = slot_jacobians[f][own_at]
             jacobian.append(of_items.reshape(-1, of_items.shape[-1]))
-            hessians.append(slot_hessian(family, xs[None], here, y, seen, joint))
+            hessians.append(slot_hessian(family, xs[None], here, y, seen, joint[..., None]))
         s, k = jnp.concatenate(local, -1), jnp.concatenate(jacobian)
         mean = jnp.einsum("crn,crnl->crl", conditional, s.reshape(persons, n_general, n_inner, -1))
         flat, flat_mean = s.reshape(-1, s.shape[-1]), mean.reshape(-1, s.shape[-1])

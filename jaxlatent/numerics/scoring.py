@@ -22,6 +22,7 @@ from jaxlatent.numerics.newton import BAD_START, CONVERGED, RUNNING, STEP_LIMIT,
 EARLY = 2  # accepted steps that follow the cross-products in any case
 NEARER, NEAR = 0.3, 1e-2  # later ones do where each brings the decrement below this share of the last, to this value
 SHORTER = 0.25  # a refused step is tried again at this length
+NOTHING, GUIDE, FINISH = 0, 1, 2  # what the information is wanted for: nothing, directions, the end
 PATIENCE, RESETS = 4, 4  # shorter steps before the matrix is renewed, renewals before the search gives up
 
 
@@ -54,6 +55,7 @@ class ScoringState(NamedTuple):
     resets: jax.Array
     steps: jax.Array
     code: jax.Array
+    wanted: jax.Array  # NOTHING, or what the information is wanted for before the next step
 
 
 class First(NamedTuple):
@@ -70,7 +72,9 @@ def scoring_init(x: jax.Array, aux: Any) -> ScoringState:
     q, inf = x.shape[0], jnp.full((), jnp.inf, x.dtype)
     eye, none, count = jnp.eye(q, dtype=x.dtype), jnp.zeros_like(x), jnp.zeros((), jnp.int32)
     yes = jnp.ones((), bool)
-    return ScoringState(x, inf, none, eye, aux, eye, none, inf, yes, count, count, count, count - 1, count + RUNNING)
+    return ScoringState(
+        x, inf, none, eye, aux, eye, none, inf, yes, count, count, count, count - 1, count + RUNNING, count + NOTHING
+    )
 
 
 def bfgs(matrix: jax.Array, step: jax.Array, change: jax.Array) -> jax.Array:
@@ -90,10 +94,24 @@ def scoring_step(
     s: ScoringState,
     options: Options,
 ) -> ScoringState:
+    """One step, with the information where it is wanted: ``scoring_try`` and ``scoring_renewed`` in one program."""
+    after = scoring_try(first, feasible, s, options)
+    return jax.lax.cond(
+        after.wanted != NOTHING, lambda: scoring_renewed(second, feasible, after, options), lambda: after
+    )
+
+
+def scoring_try(
+    first: Callable[[jax.Array, Any, jax.Array, jax.Array], First],
+    feasible: Callable[[jax.Array, jax.Array], jax.Array],
+    s: ScoringState,
+    options: Options,
+) -> ScoringState:
     """One step; refused where the objective rises beyond the slack or is not finite, and then tried again shorter.
 
     first(x, aux, start, crossed): at the start or not, and whether sum S S' is wanted (zeros will do otherwise).
-    feasible(x, direction) shortens a direction where it would leave the parameters' space.
+    feasible(x, direction) shortens a direction where it would leave the parameters' space. Where ``wanted`` is not
+    NOTHING, ``scoring_renewed`` must follow.
     """
     start = s.steps < 0
     guided = options.by_cross & s.crossing
@@ -103,8 +121,8 @@ def scoring_step(
     new = (s.x + s.direction, e.value, e.gradient, e.cross, e.aux)
     old = (s.x, s.value, s.gradient, s.cross, s.aux)
     x, value, gradient, cross, aux = jax.tree.map(lambda a, b: jnp.where(better, a, b), new, old)
-    accepted = s.accepted + better
-    refused = jnp.where(better, 0, s.refused + 1)
+    accepted = (s.accepted + better).astype(jnp.int32)
+    refused = jnp.where(better, 0, s.refused + 1).astype(jnp.int32)
 
     updated = jnp.where(better & ~start, bfgs(s.matrix, x - s.x, gradient - s.gradient), s.matrix)
     along_cross = jax.lax.cond(guided, lambda: -spd_solve(cross, gradient), lambda: jnp.zeros_like(gradient))
@@ -113,33 +131,55 @@ def scoring_step(
     matrix = jnp.where(crossing & better, cross, updated)
     direction = jax.lax.cond(crossing, lambda: along_cross, lambda: -spd_solve(matrix, gradient))
     direction = jnp.where(better, direction, SHORTER * s.direction)
-    broken = ~jnp.isfinite(direction).all() | (refused >= PATIENCE)
-    small = better & (-gradient @ direction < options.tolerance) & ~start
-    last = small & options.finish  # the information is wanted here, and may say that this is not the maximum
-    renew = broken | (start & ~options.by_cross) | last
-
-    def renewed() -> tuple[jax.Array, jax.Array]:
-        information, complete = second(x, aux)
-        tried = -spd_solve(information, gradient)
-        ok = jnp.isfinite(tried).all() | last
-        return jax.lax.cond(ok, lambda: (information, tried), lambda: (complete, -spd_solve(complete, gradient)))
-
-    matrix, direction = jax.lax.cond(renew, renewed, lambda: (matrix, direction))
-    after = -gradient @ direction
-    decrement = jnp.where(better | renew, after, s.decrement)
-    further = last & (after > 10 * options.tolerance) & (s.resets < RESETS)
-    given_up = renew & ~last & ~start
-    resets = s.resets + given_up
-    refused = jnp.where(renew, 0, refused)
+    decrement = jnp.where(better, -gradient @ direction, s.decrement)
+    small = better & (decrement < options.tolerance) & ~start
+    broken = ~jnp.isfinite(direction).all() | (refused >= PATIENCE) | (start & ~options.by_cross)
+    fine = better | ~start
+    wanted = jnp.where(broken & fine, GUIDE, NOTHING)
+    wanted = jnp.where(small & options.finish, FINISH, wanted)  # it may say that this is not the maximum
     steps = s.steps + 1
     code = jnp.where(steps >= options.max_steps, STEP_LIMIT, RUNNING)
-    code = jnp.where(resets > RESETS, STUCK, code)
-    code = jnp.where(small & ~further, CONVERGED, code)
-    code = jnp.where(start & ~(better & jnp.isfinite(direction).all()), BAD_START, code).astype(jnp.int32)
-    direction = jnp.where(code == RUNNING, jnp.where(better | renew, feasible(x, direction), direction), 0)
-    resets = (resets + further).astype(jnp.int32)
-    crossing = crossing & ~(renew & ~last) & ~further
+    code = jnp.where(small, CONVERGED, code)
+    code = jnp.where(fine, code, BAD_START)
+    code = jnp.where(wanted == NOTHING, code, RUNNING)
+    direction = jnp.where(code == RUNNING, jnp.where(better, feasible(x, direction), direction), 0)
     return ScoringState(
-        x, value, gradient, cross, aux, matrix, direction, decrement, crossing, accepted.astype(jnp.int32),
-        refused.astype(jnp.int32), resets, steps, code,
+        x, value, gradient, cross, aux, matrix, direction, decrement, crossing, accepted, refused, s.resets, steps,
+        code.astype(jnp.int32), wanted.astype(jnp.int32),
     )  # fmt: skip
+
+
+def scoring_renewed(
+    second: Callable[[jax.Array, Any], tuple[jax.Array, jax.Array]],
+    feasible: Callable[[jax.Array, jax.Array], jax.Array],
+    s: ScoringState,
+    options: Options,
+) -> ScoringState:
+    """The state with the observed information, second(x, aux)[0], as its matrix; that of the complete data where steps
+    are wanted and the first gives none.
+    """
+    last = s.wanted == FINISH
+    information, complete = second(s.x, s.aux)
+    tried = -spd_solve(information, s.gradient)
+    ok = jnp.isfinite(tried).all() | last
+    matrix, direction = jax.lax.cond(
+        ok, lambda: (information, tried), lambda: (complete, -spd_solve(complete, s.gradient))
+    )
+    decrement = -s.gradient @ direction
+    further = last & (decrement > 10 * options.tolerance) & (s.resets < RESETS)
+    given_up = ~last & (s.steps > 0)
+    resets = (s.resets + given_up + further).astype(jnp.int32)
+    code = jnp.where(s.steps >= options.max_steps, STEP_LIMIT, RUNNING)
+    code = jnp.where(resets > RESETS, STUCK, code)
+    code = jnp.where(last & ~further, CONVERGED, code)
+    code = jnp.where((s.steps == 0) & ~jnp.isfinite(direction).all(), BAD_START, code).astype(jnp.int32)
+    return s._replace(
+        matrix=matrix,
+        direction=jnp.where(code == RUNNING, feasible(s.x, direction), 0),
+        decrement=decrement,
+        crossing=s.crossing & last & ~further,
+        refused=jnp.zeros_like(s.refused),
+        resets=resets,
+        code=code,
+        wanted=jnp.zeros_like(s.wanted),
+    )
