@@ -16,8 +16,8 @@ from jaxlatent.diagnostics.fit_measures import Diagnosis, fit_measures
 from jaxlatent.diagnostics.modification import modification_indices
 from jaxlatent.diagnostics.reliability import reliability
 from jaxlatent.diagnostics.resampling import Bootstrap
+from jaxlatent.estimated import Estimated
 from jaxlatent.inference.batch import bootstrap_draws
-from jaxlatent.inference.estimate import MESSAGES
 from jaxlatent.inference.fitted import Fitted
 from jaxlatent.inference.information import Inference, person_log_likelihoods
 from jaxlatent.results import tables
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 BOOTSTRAP_DRAWS = 1000
 
 
-class Fit:
+class Fit(Estimated):
     """A fitted structural equation model.
 
     engine: the engine with every option resolved. converged, message: how the optimiser ended. warnings: sentences
@@ -64,42 +64,15 @@ class Fit:
         self._resample: Callable[..., tuple[np.ndarray, np.ndarray]] = partial(bootstrap_draws, fitted)
 
     def __repr__(self) -> str:
-        state = "converged" if self.converged else "NOT converged"
-        return (
-            f"<Fit by {self.engine.name}: {self._fitted.n_parameters} parameters, n = {self._fitted.n_total}, {state}>"
-        )
+        f = self._fitted
+        return f"<Fit by {self.engine.name}: {f.n_parameters} parameters, n = {f.n_total}, {self._state}>"
 
     # ---- how it went ------------------------------------------------------------------------------------------
-
-    @property
-    def engine(self) -> Any:
-        """The engine with its options resolved."""
-        return self._fitted.engine
-
-    @property
-    def converged(self) -> bool:
-        """Whether the optimiser reached a maximum."""
-        return int(self._fitted.estimate.code) == 1
-
-    @property
-    def n_iterations(self) -> int:
-        """Steps of the optimiser."""
-        return int(self._fitted.estimate.steps)
-
-    @property
-    def message(self) -> str:
-        """How the optimiser ended, in a sentence, and what else should be known."""
-        return " ".join(dict.fromkeys((MESSAGES[int(self._fitted.estimate.code)], *self.warnings)))
 
     @cached_property
     def warnings(self) -> tuple[str, ...]:
         """Sentences about identification, Heywood cases and the like; empty for a sound solution."""
         return tuple(self._stored["warnings"]) if "warnings" in self._stored else warnings_of(self._inference)
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What was done to the data on the way: rows dropped, and why."""
-        return self._fitted.notes
 
     # ---- estimates --------------------------------------------------------------------------------------------
 

@@ -16,8 +16,8 @@ from jaxlatent.diagnostics.item_measures import item_fit_measures, item_warnings
 from jaxlatent.diagnostics.item_nodes import ItemDiagnosis
 from jaxlatent.diagnostics.item_score_tests import item_modification_indices, item_score_tests
 from jaxlatent.diagnostics.item_wald import item_wald_test
+from jaxlatent.estimated import Estimated
 from jaxlatent.inference.amortized_fit import log_likelihood_estimate
-from jaxlatent.inference.estimate import MESSAGES
 from jaxlatent.inference.importance import LogLikelihoodEstimate
 from jaxlatent.inference.marginal_fit import ItemFitted
 from jaxlatent.inference.settings import MarginalML
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from jaxlatent.report.summary import Summary
 
 
-class ItemResponseFit:
+class ItemResponseFit(Estimated):
     """A fitted item response model.
 
     engine: the engine with every option resolved. converged, message: how the optimiser ended. warnings: sentences
@@ -56,9 +56,8 @@ class ItemResponseFit:
         self._diagnosis = ItemDiagnosis(fitted)
 
     def __repr__(self) -> str:
-        state = "converged" if self.converged else "NOT converged"
         f = self._fitted
-        return f"<ItemResponseFit by {f.engine.name}: {f.n_parameters} parameters, n = {f.n_total:g}, {state}>"
+        return f"<ItemResponseFit by {f.engine.name}: {f.n_parameters} parameters, n = {f.n_total:g}, {self._state}>"
 
     # ---- how it went ------------------------------------------------------------------------------------------
 
@@ -67,21 +66,6 @@ class ItemResponseFit:
         """The engine with its options resolved."""
         f = self._fitted
         return replace(f.engine, integration=f.rule) if isinstance(f.engine, MarginalML) else f.engine
-
-    @property
-    def converged(self) -> bool:
-        """Whether the optimiser reached a maximum."""
-        return int(self._fitted.estimate.code) == 1
-
-    @property
-    def n_iterations(self) -> int:
-        """Steps of the optimiser."""
-        return int(self._fitted.estimate.steps)
-
-    @property
-    def message(self) -> str:
-        """How the optimiser ended, in a sentence, and what else should be known."""
-        return " ".join(dict.fromkeys((MESSAGES[int(self._fitted.estimate.code)], *self.warnings)))
 
     @cached_property
     def warnings(self) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from jaxlatent.diagnostics.checks import two_level_warnings
 from jaxlatent.diagnostics.constraint_tests import wald_test
 from jaxlatent.diagnostics.two_level_measures import two_level_measures
 from jaxlatent.diagnostics.two_level_modification import two_level_indices
-from jaxlatent.inference.estimate import MESSAGES
+from jaxlatent.estimated import Estimated
 from jaxlatent.inference.information import Inference
 from jaxlatent.inference.two_level_fit import TwoLevelFitted, cluster_log_likelihoods
 from jaxlatent.results import two_level as tables
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from jaxlatent.report.summary import Summary
 
 
-class TwoLevelFit:
+class TwoLevelFit(Estimated):
     """A fitted two-level structural equation model.
 
     engine: the engine with every option resolved. Tables have a level, 1 or "within" for persons and 2 or "between" for
@@ -40,45 +40,19 @@ class TwoLevelFit:
         self.elapsed = elapsed
         self.cluster = cluster
         self._labels = labels
-        self._fit = fitted
+        self._fit, self._fitted = fitted, fitted.fitted
 
     def __repr__(self) -> str:
         f, m = self._fit.fitted, self._fit.moments
-        state = "converged" if self.converged else "NOT converged"
         size = f"n = {m.persons} in {m.clusters} clusters"
-        return f"<TwoLevelFit by {self.engine.name}: {f.n_parameters} parameters, {size}, {state}>"
+        return f"<TwoLevelFit by {self.engine.name}: {f.n_parameters} parameters, {size}, {self._state}>"
 
     # ---- how it went ------------------------------------------------------------------------------------------------
-
-    @property
-    def engine(self) -> Any:
-        """The engine with its options resolved."""
-        return self._fit.fitted.engine
-
-    @property
-    def converged(self) -> bool:
-        """Whether the optimiser reached a maximum."""
-        return int(self._fit.fitted.estimate.code) == 1
-
-    @property
-    def n_iterations(self) -> int:
-        """Steps of the optimiser."""
-        return int(self._fit.fitted.estimate.steps)
-
-    @property
-    def message(self) -> str:
-        """How the optimiser ended, in a sentence, and what else should be known."""
-        return " ".join(dict.fromkeys((MESSAGES[int(self._fit.fitted.estimate.code)], *self.warnings)))
 
     @cached_property
     def warnings(self) -> tuple[str, ...]:
         """Sentences about identification, Heywood cases and the like; empty for a sound solution."""
         return two_level_warnings(self._fit)
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What was done to the data on the way: rows dropped, and why."""
-        return self._fit.fitted.notes
 
     # ---- estimates --------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxlatent.data.responses import Responses
+from jaxlatent.estimated import Estimated
 from jaxlatent.inference.deep_fit import (
     ACTIVE,
     DRAWS,
@@ -18,7 +19,6 @@ from jaxlatent.inference.deep_fit import (
     deep_log_likelihood_estimate,
 )
 from jaxlatent.inference.deep_occasions import new_rows
-from jaxlatent.inference.estimate import MESSAGES
 from jaxlatent.inference.importance import LogLikelihoodEstimate, PersonPosterior
 from jaxlatent.results.item_simulation import lengthened
 
@@ -33,7 +33,7 @@ PRIOR_DRAWS = 4000  # of x, for its mean and standard deviation
 IMPUTATIONS = 20  # draws from the posterior whose mean fills a missing cell
 
 
-class DeepFit:
+class DeepFit(Estimated):
     """A fitted deep latent factor model.
 
     engine: the engine with every option resolved. converged, message: how training ended. warnings: sentences about the
@@ -46,41 +46,8 @@ class DeepFit:
         self._fitted = fitted
 
     def __repr__(self) -> str:
-        state = "converged" if self.converged else "NOT converged"
         f = self._fitted
-        return f"<DeepFit of {self.spec!r} by {self.engine.name}: n = {f.n_persons}, {state}>"
-
-    # ---- how it went ------------------------------------------------------------------------------------------
-
-    @property
-    def engine(self) -> Any:
-        """The engine with its options resolved."""
-        return self._fitted.engine
-
-    @property
-    def converged(self) -> bool:
-        """Whether training went on until the bound of persons held out stopped rising."""
-        return int(self._fitted.estimate.code) == 1
-
-    @property
-    def n_iterations(self) -> int:
-        """Epochs, and steps of polishing."""
-        return int(self._fitted.estimate.steps)
-
-    @property
-    def message(self) -> str:
-        """How training ended, in a sentence, and what else should be known."""
-        return " ".join(dict.fromkeys((MESSAGES[int(self._fitted.estimate.code)], *self.warnings)))
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """Sentences about convergence; empty for a sound solution."""
-        return () if self.converged else (MESSAGES[int(self._fitted.estimate.code)],)
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What was done to the data on the way, and what should be known about the solution."""
-        return self._fitted.notes
+        return f"<DeepFit of {self.spec!r} by {self.engine.name}: n = {f.n_persons}, {self._state}>"
 
     # ---- fit --------------------------------------------------------------------------------------------------
 
