@@ -57,7 +57,7 @@ def simulate(
         return simulate_items(
             model, params, int(n), key, items=items, categories=categories, groups=groups, covariates=covariates
         )
-    if not (items is categories is groups is covariates is None):
+    if any(given is not None for given in (items, categories, groups, covariates)):
         raise ValueError("items, categories, groups and covariates are for item response models: leave them out.")
     table = model.table()
     p = len(table.observed)

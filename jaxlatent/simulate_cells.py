@@ -20,9 +20,8 @@ def free_of(table: ItemTable, layout: Layout, params: Mapping[str, Any]) -> np.n
     what the model doesn't have, two values of one parameter, a value of a fixed cell, and values out of range.
     """
     free = np.asarray(layout.start, float).copy()
-    ones = {"loadings": slice(None), "factor_cov": np.eye(len(table.factors), dtype=bool)}
-    for name, which in ones.items():
-        index = np.asarray(layout.index[name])[:, which]
+    variances = np.diagonal(np.asarray(layout.index["factor_cov"]), axis1=-2, axis2=-1)
+    for index in (np.asarray(layout.index["loadings"]), variances):
         free[index[index >= 0]] = 1.0
     given = np.full(table.n_free, np.nan)
     names = _names(table)
@@ -81,17 +80,21 @@ def _set(given: np.ndarray, k: int, value: float, name: str) -> None:
 
 
 def _place(table: ItemTable, layout: Layout, name: str, value: Any, given: np.ndarray) -> None:
-    """A matrix [item, cell] or [group, item, cell] (one column may be a vector), or a frame with names; nan: not given."""
+    """A matrix [item, cell] or [group, item, cell], a vector where there is one cell, a frame with names, or one number
+    for all free cells; nan: not given.
+    """
     index, fixed = np.asarray(layout.index[name]), np.asarray(layout.fixed[name])
     a = np.asarray(_ordered(table, name, value), float)
-    if a.ndim == index.ndim - 2 and index.shape[-1] == 1 or (a.ndim == 1 and index.ndim == 3 and index.shape[-1] == 1):
-        a = a[..., None]
+    if a.ndim == 0:
+        a = np.where(index >= 0, a, np.nan)
+    if a.ndim == 1 and index.ndim == 3 and index.shape[-1] == 1:
+        a = a[:, None]
     a = a[None] if a.ndim == index.ndim - 1 else a
     narrow = index.ndim == 3 and a.ndim == 3 and a.shape[-1] < index.shape[-1]
     if narrow and fixed[..., a.shape[-1] :].max() <= PADDED:
         a = np.pad(a, ((0, 0), (0, 0), (0, index.shape[-1] - a.shape[-1])), constant_values=np.nan)
     try:
-        a = np.broadcast_to(a, index.shape) if a.ndim == index.ndim else np.broadcast_to(a, (-1,))
+        a = np.broadcast_to(a, index.shape)
     except ValueError:
         shape = " x ".join(str(k) for k in index.shape[1:])
         raise ValueError(

@@ -45,7 +45,7 @@ def simulate_items(
         raise ValueError("simulate takes item response models with normal latent variables and without occasions.")
     model, names = _named(model, params, items)
     types = {name: type_of(model, name) for name in names}
-    sizes = {name: _size(name, *types[name], params, categories) for name in names}
+    sizes = {name: _size(name, j, *types[name], params, categories) for j, name in enumerate(names)}
     coding = Coding(names, tuple(tuple(float(v) for v in range(sizes[j])) if sizes[j] else None for j in names))
     margins = [np.full(k, 1 / k) if k else np.ones(2) for k in coding.n_categories]
     labels = tuple(str(g) for g in groups) if groups is not None else ("1",)
@@ -73,7 +73,7 @@ def _named(model: IRT, params: Mapping[str, Any], items: Sequence[str] | None) -
     """The model with its factors as a pattern, and the items' names."""
     if model.syntax is not None:
         return model, model.syntax.items
-    rows = model.factors if not isinstance(model.factors, int) else params.get("loadings")
+    rows: Any = params.get("loadings") if isinstance(model.factors, int) else model.factors
     if items is None and hasattr(rows, "index") and hasattr(rows, "columns"):
         items = [str(v) for v in rows.index]
     if items is None and isinstance(model.item_type, Mapping):
@@ -92,7 +92,7 @@ def _named(model: IRT, params: Mapping[str, Any], items: Sequence[str] | None) -
     return model, factors_of(model.factors, names, model.covariates).items
 
 
-def _size(name: str, kind: str, given: Any, params: Mapping[str, Any], categories: Any) -> int:
+def _size(name: str, j: int, kind: str, given: Any, params: Mapping[str, Any], categories: Any) -> int:
     """The number of categories of an item: by its type, as asked for, or as many as there are parameters for."""
     family = given.family_for(3)
     if not family.categorical:
@@ -101,7 +101,7 @@ def _size(name: str, kind: str, given: Any, params: Mapping[str, Any], categorie
         return int(family.fixed_categories)
     k = categories.get(name) if isinstance(categories, Mapping) else categories
     if k is None:
-        k = _counted(name, params)
+        k = _counted(name, j, params)
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 2:
         raise ValueError(
             f"Expected the number of categories of the item {name!r} ({kind}), from 2: pass categories, a number for"
@@ -110,18 +110,18 @@ def _size(name: str, kind: str, given: Any, params: Mapping[str, Any], categorie
     return int(k)
 
 
-def _counted(name: str, params: Mapping[str, Any]) -> int | None:
+def _counted(name: str, j: int, params: Mapping[str, Any]) -> int | None:
     """One more than there are intercepts or steps of an item among the parameters, or None."""
     for matrix in COUNTED:
-        given = params.get(matrix)
-        if hasattr(given, "loc") and name in given.index:  # type: ignore[union-attr]
-            return int(np.isfinite(np.asarray(given.loc[name], float)).reshape(-1).sum()) + 1  # type: ignore[union-attr]
+        given: Any = params.get(matrix)
+        if hasattr(given, "loc") and name in given.index:
+            return int(np.isfinite(np.asarray(given.loc[name], dtype=float)).sum()) + 1
         plain = [str(p).replace(" ", "") for p in params]
         own = {p for p in plain if re.fullmatch(rf"{re.escape(name)}(~1|{matrix})\d+", p)}
         if own:
             return 1 + len(own)
-        if given is not None and np.ndim(given) >= 2:
-            return int(np.shape(given)[-1]) + 1
+        if given is not None and np.ndim(given) >= 2 and j < np.shape(given)[-2]:
+            return int(np.isfinite(np.asarray(given, dtype=float)[..., j, :]).sum(-1).max()) + 1
     return None
 
 
@@ -146,9 +146,7 @@ def _design(table: ItemTable, covariates: Any, n: int) -> np.ndarray:
     return np.column_stack([np.ones(n), values])
 
 
-def _draw(
-    measurement: Measurement, params: dict[str, np.ndarray], design: np.ndarray, key: int, g: int
-) -> np.ndarray:
+def _draw(measurement: Measurement, params: dict[str, np.ndarray], design: np.ndarray, key: int, g: int) -> np.ndarray:
     """Coded answers [person, item] of one group, whose matrices are [1, ...]."""
     rng = np.random.default_rng((key, g))
     with jax.enable_x64(True):

@@ -27,7 +27,7 @@ def test_proportions_and_correlations_are_the_models():
     loadings = pd.DataFrame([[1.5, 0], [0.7, 0], [0, 1.0], [0, 2.0]], index=list("abcd"), columns=["F", "G"])
     given = {"intercepts": cuts, "F ~~ G": 0.6, "loadings": loadings.loc[list("dcba")], "p": 1.0}
     y = jl.simulate(model, given, MANY, key=3)
-    assert list(y.columns) == list("abcd") and (y.dtypes == int).all() and len(y) == MANY
+    assert list(y.columns) == list("abcd") and set(y.dtypes) == {np.dtype(int)} and len(y) == MANY
     assert y.equals(jl.simulate(model, given, MANY, key=3)) and not y.equals(jl.simulate(model, given, MANY, key=4))
     expected = proportions(slopes, cuts)
     for j, name in enumerate(y):
@@ -48,7 +48,8 @@ def test_a_fit_finds_the_parameters():
 
 def test_groups_covariates_and_exploratory_factors():
     two = jl.IRT("2pl", "F =~ a + b + c", group_equal=("loadings", "intercepts"))
-    y = jl.simulate(two, {"loadings": np.ones((3, 1)), "F ~1.old": 1.5, "F ~~ F.old": 0.01}, 5000, groups=["new", "old"])
+    given = {"loadings": 1.0, "F ~1.old": 1.5, "F ~~ F.old": 0.01}
+    y = jl.simulate(two, given, 5000, groups=["new", "old"])
     means = y.groupby("group", sort=False)[["a", "b", "c"]].mean()
     assert list(means.index) == ["new", "old"] and len(y) == 10_000
     np.testing.assert_allclose(means.loc["new"], 0.5, atol=0.035)
@@ -67,7 +68,14 @@ def test_every_kind_of_answer(kind):
     assert kind in ITEM_TYPES and list(y.columns) == ["u", "v", "w"] and np.isfinite(y).all(axis=None)
     top = {"3pl": 1, "nominal": 3, "rsm": 3}.get(kind)
     assert y.max(axis=None) == top if top else len(np.unique(y)) > 4
-    assert (y.dtypes == (float if kind == "normal" else int)).all()
+    assert set(y.dtypes) == {np.dtype(float if kind == "normal" else int)}
+
+
+def test_items_of_several_sizes():
+    cuts = np.array([[1.0, 0.0, -1.0], [0.5, np.nan, np.nan], [0.8, -0.3, np.nan]])
+    y = jl.simulate(jl.IRT("graded"), {"intercepts": cuts, "loadings": 1.2}, 2000, items=["a", "b", "c"])
+    assert list(y.max()) == [3, 1, 2]
+    np.testing.assert_allclose((y > 0).mean(), 1 - proportions(np.full(3, 1.2), cuts[:, :1])[:, 0], atol=0.06)
 
 
 ONE = jl.IRT("graded", "F =~ a + b + c")

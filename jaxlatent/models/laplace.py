@@ -3,8 +3,9 @@
     l_i = h(m) + D/2 log 2 pi - 1/2 log |H(m)|,    h(x) = log p(y_i, x),  m = argmax h,  H = -d2h/dx2 at m
 
 The mode moves with the parameters: dm = T^-1 d(dh/dx), T = -d2h/dx2. With v = T^-1 dF/dx, F = -1/2 log |H(x)|, the
-derivative of l_i by any parameter is that of h + v' dh/dx + F at fixed m, v and H^-1. For the parameters of p(x) this is
-Fisher's identity with mean m + v and second moments m m' + H^-1 + m v' + v m': posterior moments to the second order.
+derivative of l_i by any parameter is that of h + v' dh/dx + F at fixed m, v and H^-1. For the parameters of p(x) this
+is Fisher's identity with mean m + v and second moments m m' + H^-1 + m v' + v m', posterior moments to the second
+order.
 
 H counts an item's curvature where it is positive, so that log |H| is bounded where log p(y | x) is not concave
 (guessing); elsewhere H = T.
@@ -23,7 +24,7 @@ from jax import lax
 
 from jaxlatent.models.latent_prior import LOG_2_PI, features, log_prior
 from jaxlatent.models.points import Bent, Form, Group, Located, joint_derivatives, newton_step
-from jaxlatent.models.posterior import Chunk, PersonScores, Posterior
+from jaxlatent.models.posterior import Chunk, PersonScores, Posterior, TableScores
 from jaxlatent.models.slots import FamilySlots, Slots, family_positions, gathered
 from jaxlatent.numerics.small_cholesky import Cells, backward, cells_of, cholesky_cells, forward, log_diagonal
 
@@ -35,13 +36,14 @@ def laplace_posterior(
 ) -> tuple[Posterior, Located, jax.Array]:
     """log p(y) [person] and the scores of one chunk, the mode as the only point, and the modes [person, D].
 
-    Forward derivatives are right, too: the search for the mode has none, and one Newton step from there has all of them.
+    Forward derivatives are right, too: the search for the mode has none, and one Newton step from there has all.
     """
     mode = lax.stop_gradient(settled(form, *lax.stop_gradient((group, chunk, start))))
     there = _bent(form, group, chunk, mode)
     mode = mode + _solve(_guarded(there.exact, there.curvature), there.gradient)
     volume, inverse, push = correction(form, group, chunk, mode)
-    value, scores = [], []
+    value: list[jax.Array] = []
+    scores: list[TableScores | PersonScores] = []
     for f, at in enumerate(family_positions(form.measurement)):
         one, score = _family(form, slots, group, chunk, f, at, mode, push, inverse)
         value.append(one)
@@ -59,7 +61,7 @@ def laplace_posterior(
 def settled(form: Form, group: Group, chunk: Chunk, start: jax.Array) -> jax.Array:
     """Modes [person, D], by Newton steps until the longest is nothing."""
 
-    def step(carry: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+    def step(carry: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
         x, _, count = carry
         here = _bent(form, group, chunk, x)
         step = newton_step(here.gradient, here.curvature)

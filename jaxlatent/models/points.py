@@ -112,9 +112,7 @@ class Bent(NamedTuple):
     exact: jax.Array
 
 
-def joint_derivatives(
-    form: Form, group: Group, y: jax.Array, seen: jax.Array, design: jax.Array, x: jax.Array
-) -> Bent:
+def joint_derivatives(form: Form, group: Group, y: jax.Array, seen: jax.Array, design: jax.Array, x: jax.Array) -> Bent:
     """Derivatives at x [person, D]."""
     d = x.shape[-1]
     gradient = design @ group.prior.linear.T - x @ group.prior.precision
