@@ -14,7 +14,7 @@ from scipy.stats import multivariate_normal
 
 import jaxlatent as jl
 from jaxlatent.data.cluster_cases import cluster_cases
-from jaxlatent.inference.two_level_model import two_level
+from jaxlatent.inference.two_level_model import LevelMoments, joint_log_likelihood, two_level
 
 SYNTAX = """
 level: 1
@@ -178,9 +178,10 @@ def test_missing_cells_by_brute_force(gaps: pd.DataFrame, incomplete: Any) -> No
 def test_derivatives_of_missing_cells(small: Any, incomplete: Any) -> None:
     """The gradient is that of differences, clusters' scores add up to it, and complete rows give what they did."""
     problem, x, h = incomplete._fit.problem, incomplete._fit.fitted.free + 0.03, 1e-5
-    at = two_level(problem, x)
-    steps = h * np.eye(len(x))
-    gradient = [(two_level(problem, x + d).value - two_level(problem, x - d).value) / (2 * h) for d in steps]
+    at, steps = two_level(problem, x), h * np.eye(len(x))
+    value = lambda x: -joint_log_likelihood(problem, LevelMoments.of(problem.at(x))) / len(FEW)  # noqa: E731
+    assert at.value == value(x)
+    gradient = [(value(x + d) - value(x - d)) / (2 * h) for d in steps]
     np.testing.assert_allclose(at.gradient, gradient, atol=1e-7)
     scores = incomplete._fit.scores_of(problem, x)
     np.testing.assert_allclose(-scores.sum(axis=0) / len(FEW), at.gradient, atol=1e-10)

@@ -15,7 +15,7 @@ class ClusterCases(NamedTuple):
     """Persons of J clusters, sorted by cluster; p variables, of persons (within) or of clusters alone.
 
     y [person, p]: observed values of persons, 0 elsewhere. seen [pattern, p], pattern [person]: which are observed.
-    first [cluster]: the first person of each. count [cluster, pattern]. z [cluster, p], z_seen [z pattern, p] and
+    first [cluster]: the first person of each. counts [cluster, pattern]. z [cluster, p], z_seen [z pattern, p] and
     z_pattern [cluster]: values of the cluster's own variables. order [person]: positions in the data.
     """
 
@@ -24,7 +24,7 @@ class ClusterCases(NamedTuple):
     pattern: np.ndarray
     codes: np.ndarray
     first: np.ndarray
-    count: np.ndarray
+    counts: np.ndarray
     z: np.ndarray
     z_seen: np.ndarray
     z_pattern: np.ndarray

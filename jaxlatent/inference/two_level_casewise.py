@@ -51,7 +51,7 @@ def cluster_parts(
     m, c, shift, z_value, turn, inner = _given_z(cases, mean, between)
     e = cases.y - mean - m[cases.codes]
     v = np.matmul(e[:, None], precision[cases.pattern])[:, 0]
-    a = (cases.count @ precision.reshape(len(seen), -1)).reshape(-1, d, d)
+    a = (cases.counts @ precision.reshape(len(seen), -1)).reshape(-1, d, d)
     b = np.add.reduceat(v, cases.first, axis=0)
     ca = eye + c @ a
     g = np.linalg.solve(ca, c)
@@ -59,7 +59,7 @@ def cluster_parts(
     gb = np.matmul(g, b[:, :, None])[:, :, 0]
     sign, log_ca = np.linalg.slogdet(ca)
     square = np.add.reduceat((v * e).sum(1), cases.first)
-    constant = cases.count @ (log_det + seen.sum(1) * LOG_2_PI)
+    constant = cases.counts @ (log_det + seen.sum(1) * LOG_2_PI)
     value = z_value - (constant + square + log_ca - (b * gb).sum(1)) / 2
     if checked and ((sign <= 0).any() or np.linalg.eigvals(ca).real.min() <= 0):
         value = np.full_like(value, np.nan)
@@ -100,8 +100,8 @@ def _given_z(cases: ClusterCases, mean: np.ndarray, between: np.ndarray) -> tupl
 def pulls(cases: ClusterCases, found: ClusterParts) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """-2 d / d Sigma_W, -2 d / d Sigma_B [p, p] and d / d mean [p] of the log-likelihood of all."""
     d = found.h.shape[1]
-    number = cases.count.sum(0)
-    by_pattern = (cases.count.T @ found.g.reshape(len(found.g), -1)).reshape(-1, d, d)
+    number = cases.counts.sum(0)
+    by_pattern = (cases.counts.T @ found.g.reshape(len(found.g), -1)).reshape(-1, d, d)
     rest = np.einsum("k,kij->ij", number, found.p) - (found.p @ by_pattern @ found.p).sum(0)
     return rest - found.q.T @ found.q, found.big_h.sum(0) - found.h.T @ found.h, found.h.sum(0)
 
@@ -110,9 +110,9 @@ def within_pulls(cases: ClusterCases, found: ClusterParts) -> np.ndarray:
     """d / d Sigma_W of every cluster's log-likelihood [cluster, p, p]."""
     d = found.h.shape[1]
     squares = np.add.reduceat(found.q[:, :, None] * found.q[:, None, :], cases.first, axis=0)
-    a = (cases.count @ found.p.reshape(len(found.p), -1)).reshape(-1, d, d)
+    a = (cases.counts @ found.p.reshape(len(found.p), -1)).reshape(-1, d, d)
     spread = np.zeros_like(a)
     for k, precision in enumerate(found.p):
-        here = cases.count[:, k] > 0
-        spread[here] += cases.count[here, k, None, None] * (precision @ found.g[here] @ precision)
+        here = cases.counts[:, k] > 0
+        spread[here] += cases.counts[here, k, None, None] * (precision @ found.g[here] @ precision)
     return (squares - a + spread) / 2
