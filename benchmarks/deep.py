@@ -25,6 +25,7 @@ import numpy as np
 import pandas as pd
 
 import jaxlatent as jl
+from benchmarks.harness import Options, header
 
 TRAIN, SAMPLES, SIMULATED = 1400, 5000, 20_000
 HIDDEN = (200, 200)
@@ -285,6 +286,13 @@ def table(name: str, lines: Sequence[Line]) -> str:
     return "\n".join([f"**{name}**", "", "| | | aim |", "|---|---|---|", *body, ""])
 
 
+def measured(name: str, seeds: int) -> str:
+    """By which command, when, and with what."""
+    about = header(Options())
+    command = f"`python -m benchmarks.deep --check --seeds {seeds} --only {name}`"
+    return f"{command}, {about['date']}. {about['versions']}; {about['machine']}."
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the rows; 1 where --check finds an aim missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -302,7 +310,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             missed |= line.ok is False
         if given.markdown:
             with given.markdown.open("a", encoding="utf-8") as file:
-                file.write(table(name, lines) + "\n")
+                file.write(f"{table(name, lines)}\n{measured(name, given.seeds)}\n\n")
     return int(missed and given.check)
 
 

@@ -32,7 +32,7 @@ class TwoLevelFit(Estimated):
     """A fitted two-level structural equation model.
 
     engine: the engine with every option resolved. Tables have a level, 1 or "within" for persons and 2 or "between" for
-    clusters. log_likelihood is that of complete rows given fixed predictors.
+    clusters. log_likelihood is that of the rows given fixed predictors.
     """
 
     def __init__(self, spec: Any, fitted: TwoLevelFitted, elapsed: float, cluster: str, labels: np.ndarray) -> None:
@@ -152,14 +152,12 @@ class TwoLevelFit(Estimated):
     # ---- persons and clusters ---------------------------------------------------------------------------------------
 
     def _read(self, data: Any) -> tuple[Responses, np.ndarray]:
-        """Complete rows with codes of clusters, and the labels behind these."""
+        """Rows with codes of clusters, and the labels behind these."""
         f = self._fit.fitted
         if data is None:
             return f.rows, self._labels[np.unique(np.asarray(f.rows.cluster))]
         require(column_names(data, f.table.observed), [self.cluster], "cluster variable")
         source = Responses.for_scoring(data, f.table.observed, group=None, labels=("1",))
-        if source.has_missing:
-            raise ValueError("Two-level models need complete rows in this version: drop rows with missing values.")
         labels, codes = np.unique(cluster_labels(data, self.cluster), return_inverse=True)
         return replace(source, cluster=codes), labels
 

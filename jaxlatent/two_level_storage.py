@@ -46,6 +46,8 @@ def two_level_manifest(fit: TwoLevelFit) -> dict[str, Any]:
         "options": fit.spec.options | {"mean_structure": fit.spec.mean_structure, "rotation": fit.spec.rotation},
         "cluster": fit.cluster,
         "engine": asdict(fit.engine),
+        "missing": f.fitted.missing,
+        "measures": {k: None if np.isnan(v) else float(v) for k, v in fit.fit_measures().items()},
         "code": int(f.fitted.estimate.code),
         "steps": fit.n_iterations,
         "log_likelihood": float(f.fitted.estimate.log_likelihood),
@@ -59,6 +61,8 @@ def two_level_manifest(fit: TwoLevelFit) -> dict[str, Any]:
 def two_level_of(manifest: dict[str, Any], arrays: dict[str, np.ndarray]) -> TwoLevelFit:
     """The fit again; its covariance matrix is the one that was stored."""
     options: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in manifest["options"].items()}
+    import pandas as pd
+
     spec = SEM(manifest["syntax"], **options)
     table = spec.table(mean_structure=True)
     p, q = len(table.observed), table.n_free
@@ -82,6 +86,10 @@ def two_level_of(manifest: dict[str, Any], arrays: dict[str, np.ndarray]) -> Two
     exogenous, notes = manifest["exogenous"], tuple(manifest["notes"])
     top = manifest["saturated_log_likelihood"] + exogenous
     engine = ML(**manifest["engine"])
-    found = assemble(table, moments, saturated, (top, exogenous), engine, estimate, data, notes, vcov)
+    missing = manifest.get("missing", "complete")
+    found = assemble(table, moments, saturated, (top, exogenous), engine, estimate, data, notes, vcov, missing)
     labels = arrays.get("labels", np.empty(0, str))
-    return TwoLevelFit(spec, found, manifest["elapsed"], manifest["cluster"], labels)
+    fit = TwoLevelFit(spec, found, manifest["elapsed"], manifest["cluster"], labels)
+    if missing == "fiml":  # moments are of filled rows
+        fit._measures = pd.Series({k: np.nan if v is None else v for k, v in manifest["measures"].items()})
+    return fit

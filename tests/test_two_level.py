@@ -13,7 +13,8 @@ from conftest import shared_folder
 from scipy.stats import multivariate_normal
 
 import jaxlatent as jl
-from jaxlatent.inference.two_level_model import two_level
+from jaxlatent.data.cluster_cases import cluster_cases
+from jaxlatent.inference.two_level_model import LevelMoments, joint_log_likelihood, two_level
 
 SYNTAX = """
 level: 1
@@ -129,6 +130,82 @@ def test_brute_force(small: Any) -> None:
         assert scores.loc[frame.index[0], "f_se"] == pytest.approx(np.sqrt(phi - cross @ solved), abs=1e-8)
 
 
+@pytest.fixture(scope="module")
+def gaps() -> pd.DataFrame:
+    """The few clusters with missing cells, some of w among them, and persons of whom x alone is seen."""
+    rng, out = np.random.default_rng(4), FEW.copy()
+    for name in ("y1", "y2", "y3", "y4"):
+        out.loc[rng.random(len(out)) < 0.2, name] = np.nan
+    out.loc[out["school"].isin(["s3", "s40"]), "w"] = np.nan
+    out.loc[[5, 9], ["y1", "y2", "y3", "y4"]] = np.nan
+    return out
+
+
+@pytest.fixture(scope="module")
+def incomplete(gaps: pd.DataFrame) -> Any:
+    """x and w are no fixed predictors, so that clusters without w count."""
+    return jl.SEM(SYNTAX, fixed_x=False).fit(gaps, cluster="school")
+
+
+def test_missing_cells_by_brute_force(gaps: pd.DataFrame, incomplete: Any) -> None:
+    """Clusters' log-likelihoods and scores are those of the normal distribution of all that is observed."""
+    given, scores = incomplete.log_likelihoods(), incomplete.scores(return_se=True)
+    assert incomplete.converged and "rows have missing values" in incomplete.notes[-1]
+    total = 0.0
+    loadings = incomplete.parameters.query("op == '=~'").set_index(["lhs", "rhs"])["est"]
+    for label, frame in gaps.groupby("school"):
+        mean, cov, persons = dense(incomplete, frame)
+        y = np.append(frame[persons].to_numpy().reshape(-1), frame["w"].iloc[0])
+        at = np.flatnonzero(~np.isnan(y))
+        rest, inner = (y - mean)[at], cov[np.ix_(at, at)]
+        value = multivariate_normal(np.zeros(len(at)), inner).logpdf(rest)
+        assert given[label] == pytest.approx(value, abs=1e-8)
+        total += value
+        if label in ("s2", "s3", "s40", "s7"):
+            (_, s1), _ = incomplete.implied().values()
+            effect = incomplete.parameters.query("op == '~' and lhs == 'f'")["est"].iloc[0]
+            phi = effect**2 * s1.loc["x", "x"] + residual(incomplete, "f", 1)
+            cross = np.zeros(len(y))
+            cross[:5] = [*(loadings["f", v] * phi for v in persons[:4]), effect * s1.loc["x", "x"]]
+            solved = np.linalg.solve(inner, cross[at])
+            centre = effect * incomplete.intercepts.loc[("within", "x"), "intercept"]
+            found = scores.loc[frame.index[0]]
+            assert found["f"] == pytest.approx(centre + solved @ rest, abs=1e-8)
+            assert found["f_se"] == pytest.approx(np.sqrt(phi - cross[at] @ solved), abs=1e-8)
+    assert incomplete.log_likelihood == pytest.approx(total)
+
+
+def test_derivatives_of_missing_cells(small: Any, incomplete: Any) -> None:
+    """The gradient is that of differences, clusters' scores add up to it, and complete rows give what they did."""
+    problem, x, h = incomplete._fit.problem, incomplete._fit.fitted.free + 0.03, 1e-5
+    at, steps = two_level(problem, x), h * np.eye(len(x))
+    value = lambda x: -joint_log_likelihood(problem, LevelMoments.of(problem.at(x))) / len(FEW)  # noqa: E731
+    assert at.value == value(x)
+    gradient = [(value(x + d) - value(x - d)) / (2 * h) for d in steps]
+    np.testing.assert_allclose(at.gradient, gradient, atol=1e-7)
+    scores = incomplete._fit.scores_of(problem, x)
+    np.testing.assert_allclose(-scores.sum(axis=0) / len(FEW), at.gradient, atol=1e-10)
+    exact, x = small._fit.problem, small._fit.fitted.free + 0.05
+    cases = cluster_cases(small._fit.fitted.rows, small._fit.moments.within)
+    one, other = two_level(exact, x), two_level(exact._replace(cases=cases), x)
+    assert one.value == pytest.approx(other.value, abs=1e-10)
+    np.testing.assert_allclose(one.gradient, other.gradient, atol=1e-10)
+    np.testing.assert_allclose(one.hessian, other.hessian, atol=1e-5)
+
+
+def test_missing_at_random_is_harmless(data: pd.DataFrame) -> None:
+    """y2 is missing where y1 is high, which leaves complete rows with too low a mean of y2."""
+    some = data[data["school"].isin(data["school"].unique()[:500])]
+    gone = some.assign(y2=some["y2"].where(some["y1"] < 1.5))
+    key = [(2, "y2", "~1", ""), (1, "f", "=~", "y2"), (2, "g", "=~", "y4"), (1, "f", "~", "x")]
+    fit, listwise = (jl.SEM(SYNTAX).fit(gone, cluster="school", missing=how) for how in (None, "listwise"))
+    p, q = (each.parameters.set_index(["level", "lhs", "op", "rhs"]) for each in (fit, listwise))
+    for at, truth in zip(key, (2.0, 0.8, 0.7, 0.5), strict=True):
+        assert abs(p.loc[at, "est"] - truth) < 4 * p.loc[at, "se"]
+    assert q.loc[key[0], "est"] < 2.0 - 5 * q.loc[key[0], "se"]
+    assert fit.fit_measures()["pvalue"] > 1e-3 and fit.fit_measures()["df"] == 10
+
+
 def residual(fit: Any, name: str, level: int) -> float:
     rows = fit.parameters.query("op == '~~' and lhs == @name and rhs == @name and level == @level")
     return float(rows["est"].iloc[0])
@@ -242,7 +319,7 @@ def test_simulates_what_it_fitted(fit: Any) -> None:
     assert abs(again.intraclass_correlations()["model"] - fit.intraclass_correlations()["model"]).max() < 0.05
 
 
-def test_comes_back_from_disk(small: Any, tmp_path: Path) -> None:
+def test_comes_back_from_disk(small: Any, incomplete: Any, gaps: pd.DataFrame, tmp_path: Path) -> None:
     again = jl.load(small.save(tmp_path / "small.latent"))
     pd.testing.assert_frame_equal(again.parameters, small.parameters)
     np.testing.assert_allclose(again.fit_measures(), small.fit_measures(), rtol=1e-9)
@@ -251,10 +328,21 @@ def test_comes_back_from_disk(small: Any, tmp_path: Path) -> None:
         again.scores()
     whole = jl.load(small.save(tmp_path / "small.latent", include_data=True))
     pd.testing.assert_series_equal(whole.log_likelihoods(), small.log_likelihoods())
+    again = jl.load(incomplete.save(tmp_path / "gaps.latent"))
+    pd.testing.assert_frame_equal(again.parameters, incomplete.parameters)
+    pd.testing.assert_series_equal(again.fit_measures(), incomplete.fit_measures())
+    pd.testing.assert_frame_equal(again.scores(gaps), incomplete.scores())
+    assert str(again.summary()) == str(incomplete.summary())
+    whole = jl.load(incomplete.save(tmp_path / "gaps.latent", include_data=True))
+    pd.testing.assert_frame_equal(whole.modification_indices(), incomplete.modification_indices())
 
 
 def varies(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(w=np.arange(len(frame)))
+
+
+def varies_not(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.assign(y1=frame["y1"].where(frame["y1"] > 0))
 
 
 BAD: list[Case] = [
@@ -270,10 +358,11 @@ BAD: list[Case] = [
         lambda d: jl.SEM(SYNTAX).fit(d.drop_duplicates("school"), cluster="school"),
         ["constant in every cluster"],
     ),
+    ("missing", lambda d: jl.SEM(SYNTAX).fit(d, cluster="school", missing="two_stage"), ["'fiml'", "'two_stage'"]),
     (
-        "missing cells",
-        lambda d: jl.SEM(SYNTAX).fit(d.assign(y1=d["y1"].where(d["y1"] > 0)), cluster="school"),
-        ["missing='listwise'"],
+        "information",
+        lambda d: jl.SEM(SYNTAX).fit(varies_not(d), jl.ML(information="expected"), cluster="school"),
+        ["'observed'", "'expected'"],
     ),
     ("an engine", lambda d: jl.SEM(SYNTAX).fit(d, "GLS", cluster="school"), ["fitted by ML"]),
     ("a test", lambda d: jl.SEM(SYNTAX).fit(d, "MLM", cluster="school"), ["standard, robust", "robust_sem"]),

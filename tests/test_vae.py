@@ -218,10 +218,10 @@ def test_outliers(screen, digits):
     """Noise is less likely than all rows of the model, rows of the model are as likely as each other."""
     noise = pd.DataFrame(np.random.default_rng(0).integers(0, 2, (20, 64)).astype(float), columns=digits.columns)
     noise.iloc[0, 0] = np.nan
-    found = screen.outlier_scores(noise, n_simulated=400)
-    assert np.isnan(found["pvalue"][0]) and (found["pvalue"][1:] <= 2 / 401).all()
-    own = screen.outlier_scores(screen.simulate(400, key=9), n_simulated=400)["pvalue"]
-    assert abs(own.mean() - 0.5) < 4 * np.sqrt(1 / 12 / 200)  # two samples of 400
+    found = screen.outlier_scores(noise, n_simulated=200)
+    assert np.isnan(found["pvalue"][0]) and (found["pvalue"][1:] <= 2 / 201).all()
+    own = screen.outlier_scores(screen.simulate(200, key=9), n_simulated=200)["pvalue"]
+    assert abs(own.mean() - 0.5) < 4 * np.sqrt(1 / 12 / 100)  # two samples of 200
     with pytest.raises(ValueError, match=r"latent=jl\.latent\.Mixture"):
         screen.predict_proba()
 

@@ -1,4 +1,7 @@
-"""Modification indices of two-level models, by the score and the expected information of clusters (Soerbom 1989)."""
+"""Modification indices of two-level models, by the score and the expected information (Soerbom 1989).
+
+Of incomplete rows by the observed information.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +25,8 @@ def two_level_indices(fit: TwoLevelFitted) -> pd.DataFrame:
     """lhs, op, rhs, group, level, mi, epc, sepc_lv, sepc_all of what either level leaves out, largest first."""
 
     def parts(model: MomentModel) -> tuple[np.ndarray, np.ndarray]:
-        found = two_level(TwoLevelProblem(model.layout, fit.moments), model.free)
-        return -found.gradient, found.expected
+        found = two_level(TwoLevelProblem(model.layout, fit.moments, fit.cases), model.free)
+        return -found.gradient, found.expected if fit.cases is None else found.hessian
 
     table, n_free = fit.fitted.table, fit.fitted.table.n_free
     information = parts(fit.fitted.model)[1][:n_free, :n_free]

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxlatent.data.cluster_moments import ClusterMoments, cluster_means, cluster_moments, clusters_of
+from jaxlatent.data.cluster_cases import ClusterCases, cluster_cases, filled_in
+from jaxlatent.data.cluster_moments import ClusterMoments, cluster_moments
 from jaxlatent.data.moments import GroupMoments
 from jaxlatent.data.responses import Responses
 from jaxlatent.inference.estimate import Estimate
@@ -16,13 +17,8 @@ from jaxlatent.inference.fitted import Fitted
 from jaxlatent.inference.fitting import FREE_STEP, exogenous_moments, newton_problem, restriction_jacobian, to_host
 from jaxlatent.inference.newton_engine import Newton, run_newton_on_host
 from jaxlatent.inference.settings import ML
-from jaxlatent.inference.two_level_model import (
-    LevelMoments,
-    TwoLevelProblem,
-    cluster_scores,
-    log_likelihood,
-    two_level,
-)
+from jaxlatent.inference.two_level_casewise import cluster_parts
+from jaxlatent.inference.two_level_model import LevelMoments, TwoLevelProblem, cluster_scores, two_level
 from jaxlatent.models.cells import round_up
 from jaxlatent.numerics.definite import smallest_eigenvalue
 from jaxlatent.numerics.newton import CONVERGED
@@ -59,12 +55,17 @@ class TwoLevelFitted:
 
     @property
     def problem(self) -> TwoLevelProblem:
-        return TwoLevelProblem(self.fitted.layout, self.moments)
+        return TwoLevelProblem(self.fitted.layout, self.moments, self.cases)
+
+    @cached_property
+    def cases(self) -> ClusterCases | None:
+        """Incomplete rows; None where all are complete."""
+        return cluster_cases(self.fitted.rows, self.moments.within) if self.fitted.missing == "fiml" else None
 
     @property
     def at(self) -> LevelMoments:
         """Implied moments of both levels."""
-        return LevelMoments.of(self.problem.at(self.fitted.free))
+        return LevelMoments.of(TwoLevelProblem(self.fitted.layout, self.moments).at(self.fitted.free))
 
     @cached_property
     def information(self) -> np.ndarray:
@@ -109,17 +110,12 @@ class TwoLevelFitted:
         mean, cov = self.saturated.stacked
         table = unrestricted(self.fitted.table, self.levels)
         layout = layout_of(table, exogenous=exogenous_moments(table, mean, cov))
-        return self.robust_trace(TwoLevelProblem(layout, self.moments), _fill(layout, mean, cov))
+        return self.robust_trace(TwoLevelProblem(layout, self.moments, self.cases), _fill(layout, mean, cov))
 
     def scores_of(self, problem: TwoLevelProblem, free: np.ndarray) -> np.ndarray:
         """Scores of clusters over the free parameters of a model [cluster, free]."""
-        data = self.fitted.rows
-        means, size = cluster_means(data)
-        codes = clusters_of(data)
-        deviation = (data.y - means[codes]) * self.moments.within
-        scatter = np.zeros((len(size), deviation.shape[1], deviation.shape[1]))
-        np.add.at(scatter, codes, deviation[:, :, None] * deviation[:, None, :])
-        return cluster_scores(self.moments, problem.at(free), means, size, scatter)
+        cases = cluster_cases(self.fitted.rows, self.moments.within) if self.cases is None else self.cases
+        return cluster_scores(cases, problem.at(free))
 
     @cached_property
     def baseline(self) -> tuple[TwoLevelProblem, Estimate]:
@@ -128,7 +124,8 @@ class TwoLevelFitted:
         mean, cov = self.saturated.stacked
         layout = layout_of(table, exogenous=exogenous_moments(table, mean, cov))
         diagonal = np.stack([np.diag(np.abs(np.diag(s))) for s in cov])
-        return TwoLevelProblem(layout, self.moments), _newton(layout, self.moments, _fill(layout, mean, diagonal))
+        problem = TwoLevelProblem(layout, self.moments, self.cases)
+        return problem, _newton(problem, _fill(layout, mean, diagonal))
 
 
 def resolve(engine: Any, data: Responses, missing: str | None) -> ML:
@@ -137,8 +134,8 @@ def resolve(engine: Any, data: Responses, missing: str | None) -> ML:
         raise ValueError(f"Two-level models are fitted by ML; got {engine!r}.")
     if data.weight is not None:
         raise ValueError("Two-level models take no sampling weights in this version: leave weights out.")
-    if missing not in (None, "listwise") or (data.has_missing and missing is None):
-        raise ValueError("Two-level models need complete rows in this version: use missing='listwise'.")
+    if missing not in (None, "fiml", "listwise"):
+        raise ValueError(f"Expected missing of two-level models to be None, 'fiml' or 'listwise'; got {missing!r}.")
     se = "robust" if engine.se == "cluster" else engine.se or "standard"
     if se not in SE or engine.test not in (None, *TESTS) or engine.likelihood != "normal":
         raise ValueError(
@@ -153,9 +150,11 @@ def resolve(engine: Any, data: Responses, missing: str | None) -> ML:
 class Prepared(NamedTuple):
     """A table by level that has met its data: what is fitted, from where, and what it is compared to.
 
-    likelihoods: joint ones of the unrestricted moments and of fixed predictors.
+    likelihoods: joint ones of the unrestricted moments and of fixed predictors. cases: incomplete rows.
     """
 
+    data: Responses
+    cases: ClusterCases | None
     moments: ClusterMoments
     saturated: LevelMoments
     likelihoods: tuple[float, float]
@@ -164,30 +163,43 @@ class Prepared(NamedTuple):
     linear: Linear
 
 
-def prepare_two_level(table: ParameterTable, data: Responses) -> Prepared:
-    """Moments and starting values of complete rows in clusters; raises ValueError where they don't go together."""
+def prepare_two_level(table: ParameterTable, data: Responses, missing: str | None) -> Prepared:
+    """Moments and starting values of rows in clusters; raises ValueError where they don't go together.
+
+    Incomplete rows count with what is observed, but for those without a fixed predictor, or are left out (listwise).
+    """
     leveled, levels = by_level(table), levels_of(table)
-    moments = cluster_moments(data, *levels)
+    if missing == "listwise" or not data.has_missing:
+        data = data.listwise()
+        cases, moments = None, cluster_moments(data, *levels)
+    else:
+        data = data.drop_empty_rows().require_observed(table.exogenous)
+        some = int(np.isnan(data.y).any(axis=1).sum())
+        data = replace(data, notes=(*data.notes, f"{some} rows have missing values; all that is observed counts."))
+        moments = cluster_moments(filled_in(data), *levels)
+        cases = cluster_cases(data, levels[0])
     restrictions = split(leveled)
     if restrictions[1] or restrictions[2]:
         raise ValueError("Two-level models take linear equality constraints only in this version.")
     fixed, exogenous = _exogenous(leveled, moments, levels)
     full = unrestricted(leveled, levels)
     _check_size(leveled, full, restrictions[0])
-    saturated, top = _saturate(full, moments, fixed)
+    saturated, top = _saturate(full, moments, fixed, cases)
     mean, cov = saturated.stacked
     layout = layout_of(leveled, exogenous=exogenous_moments(leveled, mean, cov))
     start = level_start(layout, mean, np.stack([_filled(s, at) for s, at in zip(cov, levels, strict=True)]))
-    return Prepared(moments, saturated, (top, exogenous), layout, start, restrictions[0])
+    return Prepared(data, cases, moments, saturated, (top, exogenous), layout, start, restrictions[0])
 
 
 def fit_two_level(table: ParameterTable, data: Responses, engine: Any, missing: str | None) -> TwoLevelFitted:
-    """Fit a table with levels to complete rows in clusters; raises ValueError where they don't go together."""
+    """Fit a table with levels to rows in clusters; raises ValueError where they don't go together."""
     engine = resolve(engine, data, missing)
-    data = data.listwise()
-    p = prepare_two_level(table, data)
-    estimate = _newton(p.layout, p.moments, p.start, p.linear)
-    return assemble(table, p.moments, p.saturated, p.likelihoods, engine, estimate, data, data.notes)
+    p = prepare_two_level(table, data, missing)
+    if p.cases is not None and engine.information == "expected":
+        raise ValueError("Incomplete rows of two-level models take information 'observed'; got 'expected'.")
+    estimate = _newton(TwoLevelProblem(p.layout, p.moments, p.cases), p.start, p.linear)
+    how = "complete" if p.cases is None else "fiml"
+    return assemble(table, p.moments, p.saturated, p.likelihoods, engine, estimate, p.data, p.data.notes, missing=how)
 
 
 def assemble(
@@ -200,6 +212,7 @@ def assemble(
     data: Responses | None,
     notes: tuple[str, ...],
     vcov: np.ndarray | None = None,
+    missing: str = "complete",
 ) -> TwoLevelFitted:
     """A fitted model from its parts; likelihoods: joint ones of the unrestricted moments and of fixed predictors.
 
@@ -216,7 +229,7 @@ def assemble(
         layout=layout_of(leveled, exogenous=exogenous_moments(leveled, mean, cov)),
         moments=GroupMoments(mean, cov, n, leveled.observed),
         engine=engine,
-        missing="complete",
+        missing=missing,
         estimate=estimate,
         data=data,
         group_labels=LEVELS,
@@ -230,13 +243,13 @@ def assemble(
     return TwoLevelFitted(fitted, moments, levels, saturated, parameters, exogenous, vcov)
 
 
-def _newton(layout: Layout, moments: ClusterMoments, start: np.ndarray, linear: Linear | None = None) -> Estimate:
+def _newton(inner: TwoLevelProblem, start: np.ndarray, linear: Linear | None = None) -> Estimate:
     """Parameters are padded, so that few sizes of steps are compiled."""
     linear = Linear(np.zeros((0, len(start))), np.zeros(0)) if linear is None else linear
     padded = np.zeros(round_up(len(start), FREE_STEP))
     padded[: len(start)] = start
-    problem = newton_problem(TwoLevelProblem(layout, moments), padded, linear, float(moments.persons), 0.0)
-    return to_host(run_newton_on_host(Newton(two_level), problem), layout.n_free)
+    problem = newton_problem(inner, padded, linear, float(inner.moments.persons), 0.0)
+    return to_host(run_newton_on_host(Newton(two_level), problem), inner.layout.n_free)
 
 
 def _check_size(table: ParameterTable, full: ParameterTable, linear: Linear) -> None:
@@ -256,11 +269,13 @@ def _exogenous(table: ParameterTable, moments: ClusterMoments, levels: np.ndarra
         return None, 0.0
     columns = np.array([table.observed.index(v) for v in table.exogenous])
     only = replace(table, observed=table.exogenous, exogenous=())
-    found, value = _saturate(unrestricted(only, levels[:, columns]), moments.only(columns), None)
+    found, value = _saturate(unrestricted(only, levels[:, columns]), moments.only(columns), None, None)
     return exogenous_moments(replace(table, observed=table.exogenous), *found.stacked), value
 
 
-def _saturate(table: ParameterTable, moments: ClusterMoments, fixed: list[dict] | None) -> tuple[LevelMoments, float]:
+def _saturate(
+    table: ParameterTable, moments: ClusterMoments, fixed: list[dict] | None, cases: ClusterCases | None
+) -> tuple[LevelMoments, float]:
     """Unrestricted moments of both levels and their log-likelihood, from those by analysis of variance."""
     layout = layout_of(table, exogenous=fixed)
     clusters, persons = moments.clusters, moments.persons
@@ -273,7 +288,7 @@ def _saturate(table: ParameterTable, moments: ClusterMoments, fixed: list[dict] 
     between = between - within * clusters / persons
     overall = (moments.size * moments.number) @ moments.mean / persons
     start = _fill(layout, np.stack([overall, mean]), np.stack([within, _positive(between)]))
-    estimate = _newton(layout, moments, start)
+    estimate = _newton(TwoLevelProblem(layout, moments, cases), start)
     if int(estimate.code) != CONVERGED:
         raise ValueError(
             "The unrestricted model has no maximum: a variable hardly varies within or between clusters, or is a sum of"
@@ -308,15 +323,5 @@ def _filled(cov: np.ndarray, present: np.ndarray) -> np.ndarray:
 
 def cluster_log_likelihoods(fit: TwoLevelFitted, data: Responses) -> np.ndarray:
     """Log-likelihood of every cluster [cluster], joint with its predictors."""
-    means, size = cluster_means(data)
-    codes = clusters_of(data)
-    p = len(fit.moments.within)
-    out = np.empty(len(size))
-    deviation = (data.y - means[codes]) * fit.moments.within
-    for j, n in enumerate(size):
-        here = deviation[codes == j]
-        alone = ClusterMoments(
-            fit.moments.within, np.array([n]), np.array([1]), means[j][None], np.zeros((1, p, p)), here.T @ here
-        )
-        out[j] = log_likelihood(alone, fit.at)
-    return out
+    at, cases = fit.at, cluster_cases(data, fit.moments.within)
+    return cluster_parts(cases, at.mean, at.within, at.between).value

@@ -1,4 +1,4 @@
-"""The two-level Gaussian log-likelihood of complete rows with exact derivatives, on the host.
+"""The two-level Gaussian log-likelihood with its derivatives, on the host; of incomplete rows by two_level_casewise.
 
 Persons i in clusters j of size n: y_ij = u_j + w_ij with w ~ N(mu_W, Sigma_W), u ~ N(mu_B, Sigma_B), zero where a
 variable does not exist at a level. Rotating the rows of a cluster leaves its mean, scaled, and n - 1 deviations,
@@ -16,17 +16,25 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxlatent.data.cluster_cases import ClusterCases
 from jaxlatent.data.cluster_moments import ClusterMoments
 from jaxlatent.inference.moment_model import MomentModel, vech_index
+from jaxlatent.inference.two_level_casewise import cluster_parts, pulls, within_pulls
 from jaxlatent.numerics.newton import Evaluation
 from jaxlatent.spec.layout import Layout
 
+STEP = 3e-4  # of differences of gradients
+
 
 class TwoLevelProblem(NamedTuple):
-    """A layout whose leading axis is the level (within, between), and the data."""
+    """A layout whose leading axis is the level (within, between), and the data.
+
+    cases: incomplete rows; moments are then of filled ones, for starting values and an expected Hessian to lean on.
+    """
 
     layout: Layout
     moments: ClusterMoments
+    cases: ClusterCases | None = None
 
     def at(self, free: np.ndarray) -> MomentModel:
         return MomentModel(self.layout, free, np.ones(2), True)
@@ -82,6 +90,13 @@ def _discrepancy(v: np.ndarray, residual: np.ndarray, a: np.ndarray, cov: np.nda
     return float(log_det + np.trace(np.linalg.solve(v, np.outer(a, a) * cov + np.outer(residual, residual))))
 
 
+def joint_log_likelihood(problem: TwoLevelProblem, at: LevelMoments) -> float:
+    """Of all observed values, also of incomplete rows; nan where a covariance matrix is not positive definite."""
+    if problem.cases is None:
+        return log_likelihood(problem.moments, at)
+    return float(cluster_parts(problem.cases, at.mean, at.within, at.between).value.sum())
+
+
 def two_level(problem: TwoLevelProblem, free: np.ndarray) -> Evaluation:
     """Minus log-likelihood per person, gradient, observed and expected Hessian; nan where it does not exist.
 
@@ -92,10 +107,12 @@ def two_level(problem: TwoLevelProblem, free: np.ndarray) -> Evaluation:
     try:
         model = problem.at(free[:used])
         at = LevelMoments.of(model)
-        value = -log_likelihood(problem.moments, at)
+        value = -joint_log_likelihood(problem, at)
         if not np.isfinite(value):
             return out
         found = _derivatives(problem.moments, model, at, value)
+        if problem.cases is not None:
+            found = _casewise(problem, free[:used], found)
     except np.linalg.LinAlgError:
         return out
     out.gradient[:used] = found.gradient
@@ -134,6 +151,26 @@ def _derivatives(moments: ClusterMoments, model: MomentModel, at: LevelMoments, 
     return Evaluation(value / n, gradient / n, hessian / n, expected / n)
 
 
+def _casewise(problem: TwoLevelProblem, free: np.ndarray, complete: Evaluation) -> Evaluation:
+    """Of incomplete rows: an exact gradient, the Hessian by its central differences, the expected one of filled rows.
+
+    Steps are small beside the standard deviation that one person leaves of each parameter.
+    """
+    n = problem.moments.persons
+    steps = STEP / np.sqrt(np.maximum(np.diag(complete.expected), 1e-12))
+
+    def gradient(x: np.ndarray) -> np.ndarray:
+        model = problem.at(x)
+        at = LevelMoments.of(model)
+        assert problem.cases is not None
+        found = pulls(problem.cases, cluster_parts(problem.cases, at.mean, at.within, at.between, checked=False))
+        return (model.pull(0, found[0], found[2]) + model.pull(1, found[1], found[2])) / n
+
+    ways = np.diag(steps)
+    hessian = np.stack([(gradient(free + d) - gradient(free - d)) / (2 * s) for d, s in zip(ways, steps, strict=True)])
+    return complete._replace(gradient=gradient(free), hessian=(hessian + hessian.T) / 2)
+
+
 def _second(
     k: np.ndarray, m: np.ndarray, kr: np.ndarray, d_cov: np.ndarray, d_mean: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -162,29 +199,12 @@ def moment_derivatives(model: MomentModel) -> tuple[np.ndarray, np.ndarray, np.n
     return out[0], out[1], (model.jacobian[0][:p] + model.jacobian[1][:p]).T
 
 
-def cluster_scores(
-    moments: ClusterMoments, model: MomentModel, means: np.ndarray, size: np.ndarray, scatter: np.ndarray
-) -> np.ndarray:
-    """Scores of clusters over the free parameters [cluster, free], from their means, sizes and scatters [cluster, ...].
-
-    They add up to the gradient of the log-likelihood.
-    """
+def cluster_scores(cases: ClusterCases, model: MomentModel) -> np.ndarray:
+    """Scores of clusters over the free parameters [cluster, free]; they add up to the log-likelihood's gradient."""
     at = LevelMoments.of(model)
     d_within, d_between, d_mean = moment_derivatives(model)
-    v = np.flatnonzero(moments.within)
-    inner = np.ix_(v, v)
-    deep = np.linalg.inv(at.within[inner])
-    flat = d_within[:, v][:, :, v].reshape(len(d_mean), -1)
-    out = np.empty((len(size), len(d_mean)))
-    for n in np.unique(size):
-        here = np.flatnonzero(size == n)
-        a = scale_of(moments, n)
-        aa = np.outer(a, a)
-        k = np.linalg.inv(at.within + aa * at.between)
-        kr = a * (means[here] - at.mean) @ k
-        d_cov = (d_within + aa * d_between).reshape(len(d_mean), -1)
-        pull = (kr[:, :, None] * kr[:, None, :] - k).reshape(len(here), -1)
-        out[here] = pull @ d_cov.T / 2 + kr @ (a * d_mean).T
-        inside = deep @ scatter[here][:, v][:, :, v] @ deep - (n - 1) * deep
-        out[here] += inside.reshape(len(here), -1) @ flat.T / 2
-    return out
+    found = cluster_parts(cases, at.mean, at.within, at.between, checked=False)
+    flat = lambda x: x.reshape(len(x), -1)  # noqa: E731
+    outer = (found.h[:, :, None] * found.h[:, None, :] - found.big_h) / 2
+    inner = within_pulls(cases, found)
+    return np.asarray(flat(inner) @ flat(d_within).T + flat(outer) @ flat(d_between).T + found.h @ d_mean.T)

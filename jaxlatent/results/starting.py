@@ -51,7 +51,7 @@ def table_frame(table: ParameterTable, source: Any, given: Mapping[str, Any]) ->
 
 def _level_starts(table: ParameterTable, source: Responses) -> np.ndarray:
     """Starting values of the rows of a table with levels."""
-    leveled, prepared = by_level(table), prepare_two_level(table, source.listwise())
+    leveled, prepared = by_level(table), prepare_two_level(table, source, None)
     return layout_values(leveled, places(leveled), prepared.layout, prepared.start)
 
 

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jaxlatent.data.cluster_moments import cluster_means, clusters_of
+from jaxlatent.data.cluster_cases import cluster_cases
 from jaxlatent.data.responses import Responses
+from jaxlatent.inference.two_level_casewise import cluster_parts
 from jaxlatent.inference.two_level_fit import TwoLevelFitted
-from jaxlatent.inference.two_level_model import LevelMoments, scale_of
+from jaxlatent.inference.two_level_model import LevelMoments
 from jaxlatent.results import tables
 from jaxlatent.spec.levels import LEVELS
 
@@ -89,40 +90,28 @@ def intraclass_correlations(fit: TwoLevelFitted) -> pd.DataFrame:
 def scores(fit: TwoLevelFitted, data: Responses) -> tuple[np.ndarray, np.ndarray]:
     """Posterior means and standard deviations of the factors of both levels, within first [person, 2 factors].
 
-    With e = a (mean_j - mu) and V of the cluster's size, E u_j = mu_B + Sigma_B a V^-1 e, and within factors follow
-    from y_ij - E u_j by regression, for they depend on the data of a cluster through y_ij and u_j only. Columns of
+    Factors of clusters follow from h = Z' V^-1 (y - mean) and H = Z' V^-1 Z by regression, factors of persons from
+    y_ij - E u_j, for they depend on the data of a cluster through y_ij and u_j only: see two_level_casewise. Columns of
     factors that a level does not have are nan.
     """
-    at, moments = fit.at, fit.moments
-    means, size = cluster_means(data)
-    codes = clusters_of(data)
-    v = np.flatnonzero(moments.within)
+    at, cases = fit.at, cluster_cases(data, fit.moments.within)
+    parts = cluster_parts(cases, at.mean, at.within, at.between)
     (inner_mean, inner_cov, inner_cross), (outer_mean, outer_cov, outer_cross) = (_factors(fit, g) for g in (0, 1))
-    m = len(inner_mean)
-    found = np.empty((len(size), m))
-    errors = np.empty((len(size), m))
-    component, spread = np.empty_like(means), np.empty((len(size), *at.between.shape))
-    for n in np.unique(size):
-        here = np.flatnonzero(size == n)
-        a = scale_of(moments, n)
-        k = np.linalg.inv(at.within + np.outer(a, a) * at.between)
-        e = a * (means[here] - at.mean)
-        weight = (a[:, None] * k).T  # V^-1 a
-        found[here] = outer_mean + e @ weight @ outer_cross.T
-        errors[here] = np.sqrt(_diagonal(outer_cov - outer_cross @ (a * weight.T).T @ outer_cross.T))
-        component[here] = e @ weight @ at.between
-        spread[here] = at.between - at.between @ (a * weight.T).T @ at.between
-    slope = inner_cross[:, v] @ np.linalg.inv(at.within[np.ix_(v, v)])
-    rest = data.y - at.mean - component[codes]
-    inner = inner_mean + rest[:, v] @ slope.T
-    own = inner_cov - slope @ inner_cross[:, v].T
-    inner_errors = np.sqrt(np.stack([_diagonal(own + slope @ s[np.ix_(v, v)] @ slope.T) for s in spread]))
-    values = np.concatenate([inner, found[codes]], axis=1)
-    return values, np.concatenate([inner_errors[codes], errors[codes]], axis=1)
+    between = outer_mean + parts.h @ outer_cross.T
+    between_error = outer_cov - outer_cross @ parts.big_h @ outer_cross.T
+    within = inner_mean + parts.q @ inner_cross.T
+    spread = parts.g[cases.codes]
+    precision = parts.p[cases.pattern]
+    within_error = inner_cov - inner_cross @ (precision - precision @ spread @ precision) @ inner_cross.T
+    back = np.argsort(cases.order)
+    values = np.concatenate([within, between[cases.codes]], axis=1)
+    errors = np.concatenate([_root_diagonal(within_error), _root_diagonal(between_error)[cases.codes]], axis=1)
+    return values[back], errors[back]
 
 
-def _diagonal(cov: np.ndarray) -> np.ndarray:
-    return np.maximum(np.diag(cov), 0)
+def _root_diagonal(cov: np.ndarray) -> np.ndarray:
+    """Square roots of the diagonals of [..., m, m]."""
+    return np.sqrt(np.maximum(np.diagonal(cov, axis1=1, axis2=2), 0))
 
 
 def _factors(fit: TwoLevelFitted, g: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
