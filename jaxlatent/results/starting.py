@@ -42,6 +42,14 @@ def table_frame(table: ParameterTable, source: Any, given: Mapping[str, Any]) ->
     return frame
 
 
+def in_column(frame: pd.DataFrame, texts: list[str]) -> pd.DataFrame:
+    """A parameter table with the texts of its free parameters in the column prior."""
+    import pandas as pd
+
+    shown = [texts[int(free) - 1] or None if free and free > 0 else None for free in frame["free"]]
+    return frame.assign(prior=pd.Series(shown, index=frame.index, dtype=object))
+
+
 def _moments(table: ParameterTable, source: Responses | Moments) -> Any:
     if isinstance(source, Moments):
         return from_cov(source, table.observed)
