@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-import tempfile
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -119,14 +118,8 @@ def guides(names: Sequence[str], steps: int) -> tuple[str, bool]:
 
 def rows(chosen: Sequence[Benchmark], words: str, rest: list[str], page: Path | None, place: str) -> int:
     """The harness, whose page goes to its place without a title of its own."""
-    module, about = f"benchmarks.amortized{words}", __doc__ or ""
-    if page is None:
-        return harness.command(module, about, chosen, rest)
-    with tempfile.TemporaryDirectory() as folder:
-        own = Path(folder) / "page.md"
-        code = harness.command(module, about, chosen, [*rest, "--markdown", str(own)])
-        pages.put(page, place, own.read_text(encoding="utf-8").split("\n", 1)[1])
-    return code
+    more = [] if page is None else ["--markdown", str(page)]
+    return pages.command(f"benchmarks.amortized{words}", __doc__ or "", chosen, [*rest, *more], place)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

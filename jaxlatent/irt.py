@@ -136,7 +136,8 @@ class IRT:
         frame = prepared.table.to_frame()
         frame["prior"] = pd.Series([texts[free - 1] or None for free in frame["free"]], dtype=object)
         if default_priors:
-            from jaxlatent.inference.default_texts import bound_texts, in_column
+            from jaxlatent.inference.default_texts import bound_texts
+            from jaxlatent.results.starting import in_column
 
             return in_column(frame, bound_texts(self.bind(data, group=group)))
         return frame

@@ -129,7 +129,8 @@ class PosteriorFit:
     @property
     def priors(self) -> pd.DataFrame:
         """The prior of every free parameter, written or default; not of fits that were read from a file."""
-        from jaxlatent.inference.default_texts import density_texts, in_column
+        from jaxlatent.inference.default_texts import density_texts
+        from jaxlatent.results.starting import in_column
 
         if self._sample.density is None:
             raise ValueError("A fit that was read from a file holds no priors: see model.parameter_table of its model.")

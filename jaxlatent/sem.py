@@ -155,7 +155,8 @@ class SEM:
         return table_frame(table, source, self.priors)
 
     def _with_default_priors(self, frame: pd.DataFrame, data: Any, group: str | None) -> pd.DataFrame:
-        from jaxlatent.inference.default_texts import bound_texts, in_column
+        from jaxlatent.inference.default_texts import bound_texts
+        from jaxlatent.results.starting import in_column
 
         return in_column(frame, bound_texts(self.bind(data, group=group)))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpyro.distributions as dist
@@ -17,9 +16,6 @@ from jaxlatent.models.blocks import parameter_blocks
 from jaxlatent.models.default_priors import block_prior
 from jaxlatent.models.prior_distributions import LKJ, GammaOfTwo
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 
 def with_defaults(written: list[str], blocks: Iterable[tuple[np.ndarray, BlockPrior]]) -> list[str]:
     """Texts by free parameter: what is written, else the default; blocks: positions [cell] and their prior."""
@@ -28,14 +24,6 @@ def with_defaults(written: list[str], blocks: Iterable[tuple[np.ndarray, BlockPr
         for at, text in zip(positions, cell_texts(prior), strict=True):
             out[at] = out[at] or text
     return out
-
-
-def in_column(frame: pd.DataFrame, texts: list[str]) -> pd.DataFrame:
-    """A parameter table with the texts of its free parameters in the column prior."""
-    import pandas as pd
-
-    shown = [texts[int(free) - 1] or None if free and free > 0 else None for free in frame["free"]]
-    return frame.assign(prior=pd.Series(shown, index=frame.index, dtype=object))
 
 
 def bound_texts(bound: Bound) -> list[str]:

@@ -55,6 +55,14 @@ def _level_starts(table: ParameterTable, source: Responses) -> np.ndarray:
     return layout_values(leveled, places(leveled), prepared.layout, prepared.start)
 
 
+def in_column(frame: pd.DataFrame, texts: list[str]) -> pd.DataFrame:
+    """A parameter table with the texts of its free parameters in the column prior."""
+    import pandas as pd
+
+    shown = [texts[int(free) - 1] or None if free and free > 0 else None for free in frame["free"]]
+    return frame.assign(prior=pd.Series(shown, index=frame.index, dtype=object))
+
+
 def _moments(table: ParameterTable, source: Responses | Moments) -> Any:
     if isinstance(source, Moments):
         return from_cov(source, table.observed)
