@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -63,6 +64,12 @@ class Measurement:
     def n_outputs(self) -> int:
         """Numbers that a decoder must give for each x."""
         return sum(family.outputs * len(items) for family, items in self.groups)
+
+    @property
+    def n_block_weights(self) -> int:
+        """How many weights the networks of blocks have."""
+        shapes = jax.eval_shape(lambda: [block.network.init(jax.random.key(0)) for block in self.blocks])
+        return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
 
     def init(self, key: jax.Array) -> dict[str, Any]:
         """Starting weights of networks, by name among the parameters; nothing where there are none."""
