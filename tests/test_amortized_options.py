@@ -194,3 +194,14 @@ def test_decoders_that_make_no_sense(name, bent):
     make, sentence = WRONG[name]
     with pytest.raises(ValueError, match=sentence):
         make(bent)
+
+
+# ---- learned weights ------------------------------------------------------------------------------------------------
+
+
+def test_weights_of_learned_densities():
+    """A mixture has k - 1 means and covariance matrices beyond a normal's, and k - 1 shares; flows count all they have."""
+    assert [jl.latent.Mixture(k).n_weights(d) for k, d in ((1, 3), (2, 1), (3, 2))] == [0, 3, 12]
+    learned = jax.tree.leaves(jl.latent.Flow("spline").init(jax.random.key(0), 1))
+    assert jl.latent.Flow("spline").n_weights(1) == sum(leaf.size for leaf in learned) > 0
+    assert jl.latent.Normal().n_weights(2) == 0

@@ -150,12 +150,10 @@ def polish_streamed(likelihood: StreamedLikelihood, start: np.ndarray, se: str, 
         while code == RUNNING:
             direction = -np.linalg.solve(matrix, at.gradient)
             decrement = float(-at.gradient @ direction)
-            print(steps, at.value, decrement, exact, abs(x).max())
             say(f"log-likelihood {-at.value:.3f}")
-            if decrement < tolerance:
-                if exact or se != "observed":
-                    code = CONVERGED
-                    continue
+            if decrement < tolerance and (exact or se != "observed"):
+                code = CONVERGED
+                continue
             if not exact and (decrement < tolerance or decrement > NEARER * before):
                 at = likelihood.passed(x, second=True, crossed=crossed)
                 matrix, exact = _positive(at), True
@@ -166,7 +164,6 @@ def polish_streamed(likelihood: StreamedLikelihood, start: np.ndarray, se: str, 
             found = _nearer(likelihood, x, at, direction, crossed)
             steps += 1
             if found is None:
-                print("stuck")
                 code = STUCK
                 continue
             moved, new = found
