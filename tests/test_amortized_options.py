@@ -200,7 +200,7 @@ def test_decoders_that_make_no_sense(name, bent):
 
 
 def test_weights_of_learned_densities():
-    """A mixture has k - 1 means and covariance matrices beyond a normal's, and k - 1 shares; flows count all they have."""
+    """A mixture has k - 1 means, covariance matrices and shares more than a normal; flows count all they have."""
     assert [jl.latent.Mixture(k).n_weights(d) for k, d in ((1, 3), (2, 1), (3, 2))] == [0, 3, 12]
     learned = jax.tree.leaves(jl.latent.Flow("spline").init(jax.random.key(0), 1))
     assert jl.latent.Flow("spline").n_weights(1) == sum(leaf.size for leaf in learned) > 0

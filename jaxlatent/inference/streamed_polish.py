@@ -3,14 +3,15 @@
 What ``marginal_engine`` does with all persons at hand. Every pass takes the same points of every person, those of its
 batch's number, so that the sum is one smooth function; modes are found anew in every pass, and nothing of a person is
 kept. Steps are Newton's, by the observed information (that of the complete data where it is not positive definite),
-which is kept as long as a step with it brings the maximum much nearer: information costs several times the score.
+which is kept as long as a step with it brings the maximum much nearer: information costs several times the score. Where
+it costs very much, cross-products of scores take its place until they no longer do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -21,7 +22,7 @@ from jaxlatent.data.arrays import Arrays
 from jaxlatent.inference.estimate import Estimate
 from jaxlatent.inference.item_data import ItemData, ItemRows
 from jaxlatent.inference.marginal_engine import feasible_step
-from jaxlatent.inference.marginal_fit import form_of, problem_of, reduction
+from jaxlatent.inference.marginal_fit import AFFORDABLE, form_of, problem_of, reduction
 from jaxlatent.inference.priors import Priors
 from jaxlatent.models.louis import information
 from jaxlatent.models.marginal import evaluate
@@ -96,10 +97,19 @@ class StreamedLikelihood:
         both = [z.T @ (a - bend) @ z for a in more] or [None, None]
         return Passed(-float(value) - float(prior), -z.T @ (score + slope), z.T @ cross @ z, *both)
 
+    @cached_property
+    def _some(self) -> Problem:
+        """The likelihood's arrays of the sample."""
+        return problem_of(self.form, self.layout, self.sample, self.table.n_groups, self.rule, self.key)[0]
+
+    @property
+    def is_costly(self) -> bool:
+        """Whether cross-products of scores have to do as a guide, as in memory."""
+        return self.n_persons * self._some.n_points * self.table.n_free**2 > AFFORDABLE
+
     def _problems(self) -> Iterator[tuple[Problem, np.ndarray]]:
         """The likelihood's arrays of one part after the other, all of one shape."""
-        groups, d = self.table.n_groups, len(self.table.factors)
-        some, _, _ = problem_of(self.form, self.layout, self.sample, groups, self.rule, self.key)
+        groups, d, some = self.table.n_groups, len(self.table.factors), self._some
         size = min(BATCH, 1 << max(self.n_persons - 1, 7).bit_length())
         for k, (arrays, _) in enumerate(self.source.batches(size, 0, 0, shuffle=False)):
             data = _rows(arrays)
@@ -144,8 +154,9 @@ def polish_streamed(likelihood: StreamedLikelihood, start: np.ndarray, se: str, 
     tolerance, crossed = TOLERANCE[likelihood.form.personal], se == "crossprod"
     x = z.T @ (start - offset)
     code, steps, decrement, before = RUNNING, 0, np.inf, np.inf
-    at = likelihood.passed(x, second=True, crossed=crossed)
-    matrix, exact = _positive(at), True
+    costly = likelihood.is_costly
+    at = likelihood.passed(x, second=not costly, crossed=crossed or costly)
+    matrix, exact = at.cross if costly else _positive(at), not costly
     try:
         while code == RUNNING:
             direction = -np.linalg.solve(matrix, at.gradient)

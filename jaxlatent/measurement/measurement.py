@@ -110,6 +110,8 @@ class Measurement:
 
     def bent(self, eta: jax.Array, params: Mapping[str, Any], x: jax.Array) -> jax.Array:
         """The linear predictor [..., person or 1, item] with what the blocks' networks add."""
+        if self.blocks and "departures" not in params:
+            raise ValueError("Expected params['departures'], the weights of items' networks: begin with init(key).")
         for block, weights in zip(self.blocks, params["departures"] if self.blocks else (), strict=True):
             eta = eta.at[..., np.array(block.items)].add(block.apply(weights, x))
         return eta
