@@ -266,7 +266,9 @@ class IRT:
             )
         histogram = isinstance(self.latent, Histogram)
         if self.decoder and not isinstance(engine, AmortizedVI):
-            raise ValueError(f"{engine.name} takes items with loadings, not networks: use AmortizedVI(), or no decoder.")
+            raise ValueError(
+                f"{engine.name} takes items with loadings, not networks: use AmortizedVI(), or no decoder."
+            )
         if isinstance(engine, NUTS) and not is_normal(self.latent):
             raise ValueError(f"NUTS takes normal latent variables; got latent={self.latent!r}: leave latent out.")
         if isinstance(engine, MarginalML) and not histogram:

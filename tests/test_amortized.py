@@ -18,6 +18,7 @@ from scipy.stats import ks_2samp
 
 import jaxlatent as jl
 from jaxlatent.inference import amortized_run, amortized_training
+from jaxlatent.inference.amortized_fit import INFORMATION_DRAWS
 from jaxlatent.inference.amortized_settings import AmortizedVI as Settings
 from jaxlatent.inference.importance import information
 from jaxlatent.inference.item_model import double_arrays
@@ -69,11 +70,13 @@ def test_training_alone_comes_near(lsat, exact):
 
 
 def test_errors_from_draws_are_those_of_quadrature(lsat, exact, polished):
-    """Louis' information at the maximum from 1000 draws of the guide, within 5 % of quadrature's standard errors."""
+    """Louis' information at the maximum within 5 % of quadrature's standard errors, by as many draws of the guide as
+    fits without polishing take.
+    """
     f, t = exact._fitted, polished._fitted.amortized
     with jax.enable_x64(True):
         arrays = double_arrays(f.data)
-        cross, observed = information(t.model, {}, f.free, t.guide, t.guide_params, arrays, 1000, 0)
+        cross, observed = information(t.model, {}, f.free, t.guide, t.guide_params, arrays, INFORMATION_DRAWS, 0)
     for matrix, other in ((observed, exact), (cross, jl.IRT("2pl").fit(lsat, jl.MarginalML(se="crossprod")))):
         se = np.sqrt(np.diag(np.linalg.inv(matrix)))
         np.testing.assert_allclose(se, np.sqrt(np.diag(other.vcov())), rtol=0.05)
@@ -147,9 +150,10 @@ def test_streamed_data_give_what_data_in_memory_give(lsat, exact, tmp_path):
     source = jl.Responses.scan(tmp_path / "answers.parquet")
     fit = jl.IRT("2pl").fit(source, jl.AmortizedVI())
     assert fit.converged and fit.fit_measures()["ntotal"] == 1000
-    assert fit.log_likelihood_estimate.value == fit.log_likelihood and fit.log_likelihood_estimate.standard_error > 0
-    assert abs(fit.log_likelihood - exact.log_likelihood) < 0.8
-    assert np.isfinite(fit.parameters["se"][exact.parameters["free"] > 0]).all()
+    value, error, _ = fit.log_likelihood_estimate
+    assert abs(value - fit.log_likelihood) < 4 * error + 0.1 and error > 0
+    assert abs(fit.log_likelihood - exact.log_likelihood) < 1e-4  # second-order steps, a pass through the file for each
+    np.testing.assert_allclose(fit.parameters["se"], exact.parameters["se"], rtol=1e-3)
     assert np.corrcoef(fit.scores(lsat)["F1"], exact.scores(lsat)["F1"])[0, 1] > 0.999
     with pytest.raises(ValueError, match=r"holds no rows"):
         fit.scores()
@@ -184,6 +188,7 @@ def test_a_flow_beats_the_normal_where_persons_are_no_normal_sample(bent, learne
 
 
 def test_a_saved_fit_scores_as_before(bent, learned, tmp_path):
+    assert learned.fit_measures()["npar"] == 24 + jl.latent.Flow("spline").n_weights(1) > 24
     learned.save(tmp_path / "bent.latent")
     again = jl.load(tmp_path / "bent.latent")
     np.testing.assert_allclose(again.scores(bent[:50]).to_numpy(), learned.scores(bent[:50]).to_numpy(), atol=1e-6)

@@ -80,7 +80,7 @@ def item_warnings(fitted: ItemFitted) -> tuple[str, ...]:
         )
     if fitted.responses is not None and fitted.data.n_persons < fitted.table.n_parameters:
         out.append(
-            f"There are {fitted.data.n_persons} persons for {fitted.table.n_parameters} parameters: expect large errors,"
-            " and do not trust tests that rest on many persons."
+            f"There are {fitted.data.n_persons} persons for {fitted.table.n_parameters} parameters: expect large"
+            " errors, and do not trust tests that rest on many persons."
         )
     return tuple(out)

@@ -38,7 +38,9 @@ from jaxlatent.inference.item_data import ItemData, ItemRows
 from jaxlatent.inference.item_model import double_arrays, is_normal, item_arrays, item_model
 from jaxlatent.inference.marginal_fit import ItemFitted, choose_rule, fit_items, reduction, starting_values
 from jaxlatent.inference.priors import Priors
+from jaxlatent.inference.progress import step_bar
 from jaxlatent.inference.settings import MarginalML
+from jaxlatent.inference.streamed_polish import likelihood_of, polish_streamed
 from jaxlatent.integration.adaptive import ImportanceSampling
 from jaxlatent.latent.latent import Latent
 from jaxlatent.measurement.measurement import Measurement
@@ -137,7 +139,7 @@ def fit_amortized(
     n, d = data.n_persons if streamed is None else streamed.source.n_persons, len(table.factors)
     settings = engine.resolve(n)
     learned = not is_normal(latent) or bool(measurement.blocks)
-    polish = engine.polish and not learned and streamed is None
+    polish = engine.polish and not learned
     if polish and engine.max_epochs is None:
         rough = max(ROUGH_STEPS * (settings.batch_size or n) // n, 2, 2 * settings.annealing)
         settings = replace(settings, max_epochs=rough)
@@ -152,27 +154,39 @@ def fit_amortized(
     trained = Trained(
         model, found.guide, found.guide_params, found.networks, tuple(found.course.looks), found.undone, key
     )
+    estimate, why = None, "draws from the guide"
+    rule = ImportanceSampling(DRAWS, proposal=guide_of(settings.guide or Amortized()))
     if polish and found.finished:
         rule, _ = choose_rule(MarginalML(), d, reduction_of(layout))
         rule = ImportanceSampling(POLISHING) if isinstance(rule, ImportanceSampling) else rule
+        why = "second-order steps from where amortized inference ended"
+    if polish and found.finished and streamed is None:
         fitted = fit_items(
             table, measurement, coding, data, responses, MarginalML(rule, engine.se), priors=priors,
             notes=(*notes, *undone_note(found.undone)),
             key=key, progress=progress, start=found.free, anchors=anchors,
         )  # fmt: skip
-        why = "second-order steps from where amortized inference ended"
         return replace(fitted, engine=settings, why=why, amortized=trained)
-    rule = ImportanceSampling(DRAWS, proposal=guide_of(settings.guide or Amortized()))
     with jax.enable_x64(True):
+        if polish and found.finished and streamed is not None:
+            whole = likelihood_of(streamed, table, layout, measurement, coding, rule, priors, data, n, key)
+            with step_bar("MarginalML", bool(progress)) as say:
+                estimate = polish_streamed(whole, found.free, engine.se, say)
+            found, settings = found._replace(free=estimate.free), replace(settings, se="none")
         batches = iter([double_arrays(data)]) if streamed is None else streamed_doubles(streamed, LARGEST)
-        estimate, said = summed_up(trained, found, table, batches, settings, priors, latent)
+        sampled, said = summed_up(trained, found, table, batches, settings, priors, latent)
+    settings = replace(settings, se=engine.se)
+    if estimate is None:
+        estimate = sampled
+    else:
+        estimate, said = with_sampled(estimate, sampled), undone_note(found.undone)
     group_name = getattr(responses, "group_name", None)
     n_saved = None
     if streamed is not None:
         nothing = np.zeros((0, len(table.items)), data.codes.dtype)
         data, responses, n_saved = ItemData(nothing, np.zeros(0, np.int32), None, None), None, float(n)
     return ItemFitted(
-        table, layout, measurement, coding, data, responses, settings, rule, "draws from the guide", priors, estimate,
+        table, layout, measurement, coding, data, responses, settings, rule, why, priors, estimate,
         float(estimate.log_likelihood), (*notes, *said), key, tuple(anchors), n_saved, group_name, latent=latent,
         amortized=trained,
     )  # fmt: skip
@@ -286,6 +300,12 @@ def summed_up(
     return Estimate(free, nothing, value, code, steps, statistics), tuple(said)
 
 
+def with_sampled(exact: Estimate, sampled: Estimate) -> Estimate:
+    """An estimate with the log-likelihood by draws from the guide at its free vector, and the error of that."""
+    own = {"sampled": sampled.log_likelihood, "standard_error": sampled.statistics["standard_error"]}
+    return exact._replace(statistics=exact.statistics | own)
+
+
 def log_likelihood_estimate(fitted: ItemFitted, n_draws: int = 1000) -> LogLikelihoodEstimate:
     """The log-likelihood by draws from the guide, with its Monte Carlo standard error.
 
@@ -296,6 +316,7 @@ def log_likelihood_estimate(fitted: ItemFitted, n_draws: int = 1000) -> LogLikel
     if not fitted.data.n_persons:
         if "standard_error" not in fitted.estimate.statistics:
             raise ValueError("This fit holds no rows: fit.log_likelihoods(data) has those of data you pass.")
-        return LogLikelihoodEstimate(fitted.log_likelihood, fitted.estimate.statistics["standard_error"], DRAWS)
+        found = fitted.estimate.statistics
+        return LogLikelihoodEstimate(found.get("sampled", fitted.log_likelihood), found["standard_error"], DRAWS)
     weight = np.ones(fitted.data.n_persons) if fitted.data.weight is None else fitted.data.weight
     return total(fitted.amortized.posteriors(fitted.free, fitted.data, n_draws, known=True), weight, n_draws)

@@ -21,7 +21,9 @@ from jaxlatent.numerics.program import jit
 CLIP = 10.0  # global norm of the gradient of the mean bound per person beyond which it is shortened
 DECAY = 0.99  # of Adam's second moments: a window of a hundred steps, short against a fit
 
-Loss = Callable[..., jax.Array]  # of constants, parameters, arrays, rows, key, and the divergence's weight if it has one
+Loss = Callable[
+    ..., jax.Array
+]  # of constants, parameters, arrays, rows, key, and the divergence's weight if it has one
 
 
 class Pace(NamedTuple):

@@ -46,6 +46,7 @@ from jaxlatent.models.restricted import LinearRestrictions
 
 RATE = 1e-2
 DECODER_RATE = 2e-3  # where p(y | x) is a network
+PERSONS_A_WEIGHT = 10  # fewer for each weight of items' networks: then these can learn persons by heart
 LEAST_STEPS = 1000  # before the rate is lowered, unless epochs are fewer
 STEPS_A_LOOK = 60  # at least, between two looks at the persons held out
 SAVE_EVERY = 2.0  # seconds at least between two checkpoints
@@ -109,7 +110,9 @@ def run_training(
         )
     n = arrays.n_persons if streamed is None else streamed.source.n_persons
     programs = programs_for(model, settings, priors, n, linear)
-    plan = plan_of(settings, n, key, decoded=model.measurement.decoder is not None)
+    decoded = model.measurement.decoder is not None
+    cautious = decoded or model.measurement.n_block_weights > n / PERSONS_A_WEIGHT
+    plan = plan_of(settings, n, key, decoded=decoded, cautious=cautious)
     state, watching = programs.start(guide, programs.unconstrained(model.layout.start), jax.random.key(key))
     course, finished = Course(), False
     devices = over_devices(plan.batch_size)
@@ -160,14 +163,27 @@ def keeper(checkpoints: Checkpoints | None) -> Callable[[TrainState, Course, boo
     return keep
 
 
-def plan_of(settings: AmortizedVI, n: int, key: int, *, decoded: bool = False) -> Plan:
-    """Rates and lengths for n persons. decoded: p(y | x) is a network, which can learn persons by heart."""
+def plan_of(settings: AmortizedVI, n: int, key: int, *, decoded: bool = False, cautious: bool | None = None) -> Plan:
+    """Rates and lengths for n persons. decoded: p(y | x) is a network. cautious: it has one that can learn persons by
+    heart, so that the best look is kept; None: where it is decoded.
+    """
     batch, epochs = settings.batch_size or n, settings.max_epochs or 1
     steps = max(n // batch, 1)
     a_look, least = max(STEPS_A_LOOK // steps, 1), -(-LEAST_STEPS // steps)
     rate, own = DECODER_RATE if decoded else RATE, settings.optimizer is not None
     least = max(min(least, epochs // 3), settings.annealing)
-    return Plan(rate, a_look, epochs, batch, key, least, own, decoded, settings.annealing, settings.averaging)
+    return Plan(
+        rate,
+        a_look,
+        epochs,
+        batch,
+        key,
+        least,
+        own,
+        decoded if cautious is None else cautious,
+        settings.annealing,
+        settings.averaging,
+    )
 
 
 def watcher(

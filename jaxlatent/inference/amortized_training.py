@@ -189,7 +189,13 @@ def train(
                 break
         before = course.stage
         judge(course, plan, loss, watch(state))
-        state = trainer.back(state) if course.fell else state._replace(best=trainer.shown(state)) if course.is_best else state
+        state = (
+            trainer.back(state)
+            if course.fell
+            else state._replace(best=trainer.shown(state))
+            if course.is_best
+            else state
+        )
         if plan.stop_at_best and (before, course.stage) == (SEARCH, SETTLE):
             state = state._replace(params=state.best, optimizer=trainer.optimizer.init(state.best))
         yield state

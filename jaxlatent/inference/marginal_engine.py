@@ -30,6 +30,16 @@ from jaxlatent.numerics.scoring import (
     scoring_try,
 )
 from jaxlatent.numerics.types import Array
+from jaxlatent.spec.layout import Layout
+
+
+def feasible_step(form: Form, layout: Layout, offset: Array, z: Array, x: jax.Array, direction: jax.Array) -> jax.Array:
+    """A step from free = offset + z x, shortened where item parameters would leave where they live."""
+    free, step = offset + z @ x, z @ direction
+    shares = step_shares(form.measurement, layout, free, step)
+    if z.shape[0] == z.shape[1]:
+        return z.T @ (shares * step)
+    return shares.min() * direction  # linear restrictions tie the parameters: all go together
 
 
 class MarginalProblem(NamedTuple):
@@ -71,12 +81,7 @@ class Marginal:
 
     def feasible(self, problem: MarginalProblem, x: jax.Array, direction: jax.Array) -> jax.Array:
         """The step, shortened where item parameters would leave where they live."""
-        z = problem.basis
-        free, step = problem.offset + z @ x, z @ direction
-        shares = step_shares(self.form.measurement, problem.inner.layout, free, step)
-        if z.shape[0] == z.shape[1]:
-            return z.T @ (shares * step)
-        return shares.min() * direction  # linear restrictions tie the parameters: all go together
+        return feasible_step(self.form, problem.inner.layout, problem.offset, problem.basis, x, direction)
 
     def init(self, problem: MarginalProblem, key: jax.Array | None = None) -> ScoringState:
         return scoring_init(jnp.asarray(problem.start), jnp.asarray(problem.modes))

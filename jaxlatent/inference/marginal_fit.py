@@ -180,7 +180,7 @@ class ItemFitted:
     @property
     def n_parameters(self) -> int:
         """Free parameters less restrictions, and all weights of learned distributions and networks of items."""
-        n = self.table.n_parameters + sum(np.size(a) for a in jax.tree.leaves(self.networks.get("departures")))
+        n = self.table.n_parameters + self.measurement.n_block_weights
         return n if is_normal(self.latent) else n + self.latent.n_weights(len(self.table.factors))
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -64,6 +65,12 @@ class Measurement:
         """Numbers that a decoder must give for each x."""
         return sum(family.outputs * len(items) for family, items in self.groups)
 
+    @property
+    def n_block_weights(self) -> int:
+        """How many weights the networks of blocks have."""
+        shapes = jax.eval_shape(lambda: [block.network.init(jax.random.key(0)) for block in self.blocks])
+        return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
+
     def init(self, key: jax.Array) -> dict[str, Any]:
         """Starting weights of networks, by name among the parameters; nothing where there are none."""
         out = {} if self.decoder is None else {"decoder": self.decoder.init(key)}
@@ -103,6 +110,8 @@ class Measurement:
 
     def bent(self, eta: jax.Array, params: Mapping[str, Any], x: jax.Array) -> jax.Array:
         """The linear predictor [..., person or 1, item] with what the blocks' networks add."""
+        if self.blocks and "departures" not in params:
+            raise ValueError("Expected params['departures'], the weights of items' networks: begin with init(key).")
         for block, weights in zip(self.blocks, params["departures"] if self.blocks else (), strict=True):
             eta = eta.at[..., np.array(block.items)].add(block.apply(weights, x))
         return eta

@@ -79,7 +79,7 @@ def restriction_of(
 
 def _kinds(blocks: Sequence[ParameterBlock], bijections: Sequence[Bijection]) -> dict[int, tuple[str, str]]:
     """Matrix and kind of set of every position in the free vector."""
-    out = {}
+    out: dict[int, tuple[str, str]] = {}
     for block, b in zip(blocks, bijections, strict=True):
         own = dict.fromkeys(range(b.size), "real")
         own |= dict.fromkeys(b.positive, "positive") | dict.fromkeys(b.unit, "unit")
