@@ -50,7 +50,7 @@ def write(folder: Path, rows: int, items: int, seed: int) -> int:
     for number, start in enumerate(range(0, rows, PORTION)):
         rng, n = np.random.default_rng((seed, number)), min(PORTION, rows - start)
         x = rng.standard_normal((n, FACTORS), np.float32) @ root.T
-        u = rng.random((n, items), np.float32)
+        u = np.maximum(rng.random((n, items), np.float32), np.float32(1e-9))
         behind = (x @ q.T) * slopes.astype(np.float32) + np.log(u / (1 - u))
         y = np.zeros((n, items), np.int8)
         for k in range(CATEGORIES - 1):
