@@ -248,3 +248,22 @@ def test_bias_of_stored_fits(bench, tmp_path, capsys):
     assert "J = 10, D = 2" in capsys.readouterr().out
     done = {run.place for run in found if run.program != bias.OTHER}
     assert list(bias.runs(design, done, [500], [5], 3, 1, None)) == []
+
+
+def test_an_epoch_of_files_is_linear_by_processor_seconds(bench, monkeypatch):
+    """Made-up measurements: wall times don't decide, the first epoch (it compiles) is left out."""
+    streaming, options = bench("streaming"), bench("harness").Options()
+
+    def study(rows, items, seed, epochs):
+        busy = [50.0] + [2e-5 * rows * (1 if rows < 1000 else 1.1)] * 2
+        each = {"rows": rows, "items": items, "scan": 1.0, "epochs": [90.0, 3.0, 4.0], "busy": busy, "all": 200.0}
+        return each | {"before": 10**8, "peak": 3 * 10**8, "log_likelihood": -1.0, "rmse": 0.01, "files": 5_000_000}
+
+    monkeypatch.setattr(streaming, "study", study)
+    found = streaming.measure_streaming(options, 2000, 10, 3)
+    assert (found.timing.median, found.timing.least, found.timing.first) == (3.5, 3.0, 90.0)
+    said = next(fact for fact in found.facts if "processor seconds" in fact.text)
+    assert said.ok and said.text.startswith("22.0 processor seconds a million persons and epoch, 1.10 x those with 500")
+    monkeypatch.setattr(streaming, "LINEAR", 1.05)
+    found = streaming.measure_streaming(options, 2000, 10, 3)
+    assert [fact.ok for fact in found.facts].count(False) == 1
