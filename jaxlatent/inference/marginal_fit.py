@@ -45,6 +45,7 @@ MANY = 100_000_000  # coordinates of points from which they are kept in half pre
 HUGE = 500_000_000  # answers x points from which steps begin with fewer persons and points
 FEWER_ROWS, FEWER_POINTS, NEARLY = 20_000, 16, 1e-2  # as many, to so large a squared distance in standard errors
 SINGULAR = 1e-7  # smallest eigenvalue of an information matrix with unit diagonal that is still inverted
+SMALL = 1e-3  # root mean square of the last step, in standard errors, where points are each person's own
 START_ROWS = 2000  # persons from which starting values are taken
 CELLS = 24_000  # persons x points of a chunk
 GRID_NODES = {1: 61, 2: 31, 3: 15}
@@ -332,7 +333,7 @@ def solver_options(form: Form, problem: Problem, q: int, n: int, engine: Margina
     """How the solver goes about it: cross-products where persons are many."""
     rows = float((problem.chunks.weight > 0).sum())
     cost = rows * problem.n_points * q**2
-    tolerance = engine.tolerance or (1e-5 if form.personal else 1e-10)
+    tolerance = engine.tolerance or (max(1e-5, SMALL**2 * q) if form.personal else 1e-10)
     slack = 1e-6 if form.personal else 1e-10
     by_cross = n >= PER_PARAMETER * q or cost > AFFORDABLE
     keep = engine.se in ("crossprod", "sandwich")
