@@ -23,8 +23,10 @@ from jaxlatent.bound import bind_items
 from jaxlatent.inference.marginal_engine import scores_of_persons
 from jaxlatent.inference.marginal_fit import form_of, pattern_data, problem_of
 from jaxlatent.measurement.family import Family, ItemParameter, free
+from jaxlatent.models import table_louis
 from jaxlatent.models.louis import information
 from jaxlatent.models.marginal import evaluate
+from jaxlatent.models.persons import setting
 
 NODES = 15
 PERSONS = 60
@@ -143,6 +145,28 @@ def test_louis_information_of_every_family_is_minus_the_hessian(names):
         observed, complete = np.asarray(observed), np.asarray(complete)
     scale = np.sqrt(np.abs(np.diag(complete)))
     np.testing.assert_allclose(observed / np.outer(scale, scale), -hessian / np.outer(scale, scale), atol=1e-8)
+
+
+def test_louis_information_by_residuals_at_points_is_that_by_points(monkeypatch):
+    """Items of two kinds, one of which lacks a category that others have; missing answers, weights, two groups."""
+    y = rated()
+    y["y0"], y["y1"] = y["y0"].clip(upper=1), y["y1"].clip(upper=2)
+    y[ITEMS] = y[ITEMS].mask(np.random.default_rng(2).random((len(y), 6)) < 0.15)
+    types = {name: "2pl" if name == "y0" else "graded" for name in ITEMS}
+    case = case_of(jl.IRT(types), y[[*ITEMS, "g"]], jl.GaussHermite(NODES), group="g", chunk=50)
+    weight = case.problem.chunks.weight * np.random.default_rng(3).uniform(0.5, 2, case.problem.chunks.shape)
+    problem = case.problem._replace(chunks=case.problem.chunks._replace(weight=weight))
+    with jax.enable_x64(True):
+        here = setting(case.form, problem, jnp.asarray(case.free), np.float64)
+        assert table_louis.by_residuals(case.form, here)
+        found = information_(case.form, problem, jnp.asarray(case.free), case.modes)
+        monkeypatch.setattr(table_louis, "MOST_CELLS", 0)
+        again = jax.jit(lambda *args: information(case.form, *args))  # traced anew
+        other = again(problem, jnp.asarray(case.free), case.modes)
+        assert not table_louis.by_residuals(case.form, here)
+    scale = np.sqrt(np.diag(other[1]))
+    for a, b in zip(found, other, strict=True):
+        np.testing.assert_allclose(a / np.outer(scale, scale), b / np.outer(scale, scale), rtol=0, atol=1e-10)
 
 
 @pytest.mark.study

@@ -46,6 +46,7 @@ MANY = 100_000_000  # coordinates of points from which they are kept in half pre
 HUGE = 500_000_000  # answers x points from which steps begin with fewer persons and points
 FEWER_ROWS, FEWER_POINTS, NEARLY = 20_000, 16, 1e-2  # as many, to so large a squared distance in standard errors
 SINGULAR = 1e-7  # smallest eigenvalue of an information matrix with unit diagonal that is still inverted
+SMALL = 1e-3  # root mean square of the last step, in standard errors, where points are each person's own
 START_ROWS = 2000  # persons from which starting values are taken
 CELLS = 24_000  # persons x points of a chunk
 GRID_NODES = {1: 61, 2: 31, 3: 15}
@@ -338,7 +339,7 @@ def solver_options(form: Form, problem: Problem, q: int, n: int, engine: Margina
     rows = float((problem.chunks.weight > 0).sum())
     cost = rows * problem.n_points * q**2
     exact = not form.personal or form.laplace
-    tolerance = engine.tolerance or (1e-10 if exact else 1e-5)
+    tolerance = engine.tolerance or (1e-10 if exact else max(1e-5, SMALL**2 * q))
     slack = 1e-10 if exact else 1e-6
     by_cross = n >= PER_PARAMETER * q or cost > AFFORDABLE
     keep = engine.se in ("crossprod", "sandwich")

@@ -20,7 +20,7 @@ from jaxlatent.numerics.linalg import spd_solve
 from jaxlatent.numerics.newton import BAD_START, CONVERGED, RUNNING, STEP_LIMIT, STUCK
 
 EARLY = 2  # accepted steps that follow the cross-products in any case
-NEARER, NEAR = 0.3, 1e-2  # later ones do where each brings the decrement below this share of the last, to this value
+NEARER, NEAR = 0.3, 1.0  # later ones do where each brings the decrement below this share of the last, to this value
 SHORTER = 0.25  # a refused step is tried again at this length
 NOTHING, GUIDE, FINISH = 0, 1, 2  # what the information is wanted for: nothing, directions, the end
 PATIENCE, RESETS = 4, 4  # shorter steps before the matrix is renewed, renewals before the search gives up
