@@ -1,9 +1,9 @@
 """Nominal items whose scores run off: the maximum may lie beyond infinity, which is a small step.
 
 P(y = k) ∝ exp(s_k λ'x + d_k) with s_0 = 0 and s_{K-1} = K - 1 has no coordinates for items whose first and last
-category have one slope: λ is 0 there, and s_k λ is finite. Where the sign of λ is wrong, steps drive s_k to infinity. But slopes
-s_k λ go on smoothly on the other side: there λ and the free s_k have the other sign, and only the slope of the last
-category, which is nearly 0, changes.
+category have one slope: λ is 0 there, and s_k λ is finite. Where the sign of λ is wrong, steps drive s_k to infinity.
+But slopes s_k λ go on smoothly on the other side: there λ and the free s_k have the other sign, and only the slope of
+the last category, which is nearly 0, changes.
 """
 
 from __future__ import annotations
