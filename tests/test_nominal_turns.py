@@ -29,8 +29,10 @@ def test_signs_are_turned_of_items_that_are_far_out_and_their_own():
         scores = layout.index["scoring"][0]
         free[scores[0, 1]], free[scores[2, 2]] = 30.0, -8.0
         assert far_out(layout, free) == [(0, 0), (0, 2)]
-        out, found = turned(layout, free)
-        assert found == names and (turned(layout, free, found)[0] == free).all()
+        slope = np.zeros_like(free)
+        slope[layout.index["loadings"][0, [0, 2], 0]] = -1.0  # of positive loadings: towards 0
+        out, found = turned(layout, free, slope)
+        assert found == names and not turned(layout, free, -slope)[1]
         changed = {int(k) for k in np.flatnonzero(out != free)}
         own = {int(k) for _, j in names for k in (*layout.index["loadings"][0, j], *scores[j]) if k >= 0}
         assert changed == own and (out[sorted(own)] == -free[sorted(own)]).all()

@@ -8,7 +8,7 @@ the last category, which is nearly 0, changes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -37,12 +37,12 @@ def far_out(layout: Layout, free: np.ndarray) -> list[tuple[int, int]]:
     return [(int(g), int(j)) for g, j in np.argwhere(value > FAR * np.maximum(fixed.max(-1), 1))]
 
 
-def turned(
-    layout: Layout, free: np.ndarray, but: Collection[tuple[int, int]] = ()
-) -> tuple[np.ndarray, frozenset[tuple[int, int]]]:
+def turned(layout: Layout, free: np.ndarray, slope: np.ndarray) -> tuple[np.ndarray, frozenset[tuple[int, int]]]:
     """The free vector with the other sign of loadings and scores of items that are far out, and these (group, item).
 
-    Items with a fixed loading, with parameters that others share, and those in but, stay.
+    slope: derivatives of the log-likelihood. Items are turned whose last category's slope a = (K - 1) λ wants to pass
+    through 0, the others' held: a'dL/da = λ'dL/dλ - s'dL/ds < 0. Items with a fixed loading, and with parameters that
+    others share, stay.
     """
     out, found = np.array(free), set()
     index = {name: np.asarray(layout.index[name]) for name in ("loadings", "scoring")}
@@ -50,8 +50,10 @@ def turned(
     for g, j in far_out(layout, free):
         loadings, scores = index["loadings"][g, j], index["scoring"][g, j]
         fixed = np.asarray(layout.fixed["loadings"])[g, j][loadings < 0]
-        own = np.concatenate([loadings[loadings >= 0], scores[scores >= 0]])
-        if (g, j) in but or (fixed != 0).any() or (uses[own] > 1).any():
+        loadings, scores = loadings[loadings >= 0], scores[scores >= 0]
+        own = np.concatenate([loadings, scores])
+        inwards = free[loadings] @ slope[loadings] - free[scores] @ slope[scores] < 0
+        if not inwards or (fixed != 0).any() or (uses[own] > 1).any():
             continue
         out[own] = -out[own]
         found.add((g, j))
@@ -59,9 +61,8 @@ def turned(
 
 
 def in_stretches(solve: Callable[[MarginalProblem], Estimate], problem: MarginalProblem) -> Estimate:
-    """Steps in stretches; between them items that are far out are turned over (each once), and the search goes on."""
+    """Steps in stretches; between them items that are far out may be turned over, and the search goes on."""
     options, taken = problem.options, 0
-    done: frozenset[tuple[int, int]] = frozenset()
     while True:
         most = min(STRETCH, int(options.max_steps) - taken)
         found = jax.tree.map(np.asarray, solve(problem._replace(options=options._replace(max_steps=most))))
@@ -69,8 +70,8 @@ def in_stretches(solve: Callable[[MarginalProblem], Estimate], problem: Marginal
         found = found._replace(steps=np.asarray(taken, np.int32))
         if int(found.code) not in (STEP_LIMIT, STUCK) or taken >= int(options.max_steps):
             return found
-        free, now = turned(problem.inner.layout, found.free, done)
+        slope = -np.asarray(problem.basis) @ found.statistics["gradient"]
+        free, now = turned(problem.inner.layout, found.free, slope)
         if int(found.code) == STUCK and not now:
             return found
-        done = done | now
         problem = problem._replace(start=problem.basis.T @ (free - problem.offset))
