@@ -44,7 +44,8 @@ def turned(layout: Layout, free: np.ndarray, slope: np.ndarray) -> tuple[np.ndar
     through 0, the others' held: a'dL/da = λ'dL/dλ - s'dL/ds < 0. Items with a fixed loading, and with parameters that
     others share, stay.
     """
-    out, found = np.array(free), set()
+    out = np.array(free)
+    found: set[tuple[int, int]] = set()
     index = {name: np.asarray(layout.index[name]) for name in ("loadings", "scoring")}
     uses = np.bincount(np.concatenate([i.ravel() + 1 for i in index.values()]), minlength=len(out) + 1)[1:]
     for g, j in far_out(layout, free):
