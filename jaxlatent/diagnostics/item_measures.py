@@ -11,6 +11,7 @@ from jaxlatent.diagnostics.full_information import g2_of
 from jaxlatent.diagnostics.item_nodes import ItemDiagnosis
 from jaxlatent.diagnostics.limited_information import LimitedInformation, m2_and_c2, srmsr
 from jaxlatent.inference.marginal_fit import ItemFitted
+from jaxlatent.inference.nominal_turns import far_out, has_nominal
 
 INDICES = ("", "_df", "_pvalue", "_rmsea", "_rmsea_ci_lower", "_rmsea_ci_upper", "_cfi", "_tli")
 FIELDS = ("statistic", "df", "pvalue", "rmsea", "rmsea_ci_lower", "rmsea_ci_upper", "cfi", "tli")
@@ -73,6 +74,13 @@ def item_warnings(fitted: ItemFitted) -> tuple[str, ...]:
     out = []
     if int(fitted.estimate.code) != 1:
         out.append("The optimiser did not converge: do not interpret the estimates.")
+        if has_nominal(fitted.measurement, fitted.layout) and (far := far_out(fitted.layout, fitted.free)):
+            names = ", ".join(sorted({fitted.table.items[j].name for _, j in far}))
+            out.append(
+                f"Scores of the nominal item(s) {names} ran off: their first and last categories have nearly one slope,"
+                " and only products of scores and loading are determined. Recode these items so that first and last"
+                " category differ most, or give priors={'scoring': 'normal(2, 2)'}."
+            )
     elif fitted.engine.se != "none" and fitted.vcov is None:
         out.append(
             "The information matrix is singular or not positive definite: the model is probably not identified, and"

@@ -23,6 +23,7 @@ from jaxlatent.inference.histogram import check_histogram, fit_histogram, normal
 from jaxlatent.inference.item_data import ItemData, ItemRows, LongItemData, some_rows
 from jaxlatent.inference.item_model import is_normal
 from jaxlatent.inference.marginal_engine import Marginal, MarginalProblem, run_steps
+from jaxlatent.inference.nominal_turns import has_nominal, in_stretches
 from jaxlatent.inference.priors import Priors
 from jaxlatent.inference.progress import step_bar
 from jaxlatent.inference.settings import MarginalML
@@ -272,6 +273,8 @@ def fit_items(
             together = progress is not True and not is_large(whole)
             estimate, said = best_of(solver, whole, engine.starts, key, together, partial(solve, progress=progress))
             notes = (*notes, said)
+        elif has_nominal(measurement, layout):
+            estimate = in_stretches(partial(solve, solver, progress=progress), whole)
         else:
             estimate = jax.tree.map(np.asarray, solve(solver, whole, progress))
         if histogram is not None:
