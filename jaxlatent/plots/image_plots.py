@@ -122,12 +122,12 @@ def latent_map(
     from matplotlib import colormaps
 
     deep = x.shape[1] == 3
-    at: Any = tuple(x.T)
     if deep and ax is None:
         ax = new_figure(6.4, 5.2).add_subplot(projection="3d")
     ax = new_axes(ax, 5.4, 4.6)
+    scatter: Any = ax.scatter  # of two dimensions or three
     if color is None:
-        ax.scatter(*at, s=9, color=style.CYCLE[0], alpha=0.6, linewidths=0)
+        scatter(*x.T, s=9, color=style.CYCLE[0], alpha=0.6, linewidths=0)
     else:
         given = np.asarray(list(color), dtype=object)
         if len(given) != len(x):
@@ -138,12 +138,11 @@ def latent_map(
             if len(labels) > len(own):
                 own = [colormaps["tab10" if len(labels) <= 10 else "tab20"](k) for k in range(len(labels))]
             for label, colour in zip(labels, own, strict=False):
-                those: Any = tuple(x[given == label].T)
-                ax.scatter(*those, s=11, color=colour, alpha=0.75, linewidths=0, label=str(label))
+                scatter(*x[given == label].T, s=11, color=colour, alpha=0.75, linewidths=0, label=str(label))
             beside = (1.12, 1.0) if deep else (1.0, 1.0)
             ax.legend(frameon=False, fontsize=9, bbox_to_anchor=beside, loc="upper left", markerscale=1.6)
         else:
-            shown = ax.scatter(*at, s=11, c=given.astype(float), cmap="viridis", linewidths=0)
+            shown = scatter(*x.T, s=11, c=given.astype(float), cmap="viridis", linewidths=0)
             ax.get_figure(root=True).colorbar(shown, ax=ax, shrink=0.8)  # type: ignore[union-attr]
     ax.set_xlabel(names[0])
     ax.set_ylabel(names[1])
