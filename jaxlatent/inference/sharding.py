@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import jax
@@ -53,8 +54,7 @@ class Devices:
         """What all devices have, on one of this process."""
         if self.mesh is None or self.n_processes == 1:
             return tree
-        same = jax.jit(lambda t: t, out_shardings=NamedSharding(self.mesh, PartitionSpec()))(tree)
-        return jax.tree.map(lambda a: a.addressable_data(0), same)
+        return jax.tree.map(lambda a: a.addressable_data(0), _the_same_on_all(self.mesh)(tree))
 
     def around(self, epoch: Epoch) -> Epoch:
         """An epoch on everywhere's arrays as one from here to here."""
@@ -105,6 +105,12 @@ def over_devices(batch_size: int) -> Devices:
             stacklevel=2,
         )
     return Devices(None, n_processes)
+
+
+@cache
+def _the_same_on_all(mesh: Mesh) -> Callable[[Any], Any]:
+    """What is given, on every device of the mesh; compiled once for each kind of tree."""
+    return jax.jit(lambda tree: tree, out_shardings=NamedSharding(mesh, PartitionSpec()))
 
 
 def _is_key(leaf: Any) -> bool:
