@@ -122,7 +122,7 @@ def run_steps(
     say: Callable[[ScoringState], None] = lambda _: None,
 ) -> Estimate:
     """The same from the host, most steps in a call, with say(state) after each: the information has a program of its
-    own, which is compiled only where it is wanted. Ctrl-C ends it with the last good state, code 0.
+    own, which is compiled only where it is wanted. Ctrl-C between single steps ends with the last good state, code 0.
     """
     state = start_steps(engine, problem)
     try:
@@ -132,6 +132,8 @@ def run_steps(
                 state = renewed(engine, problem, state)
             say(state)
     except KeyboardInterrupt:
+        if most > 1:
+            raise
         state = state._replace(code=np.asarray(RUNNING, np.int32))
     return finish_steps(engine, problem, state)
 

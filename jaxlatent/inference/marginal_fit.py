@@ -301,7 +301,7 @@ def whole_problem(
 def solve(engine: Marginal, problem: MarginalProblem, progress: bool | None) -> Estimate:
     """All steps in one compiled loop where the work is small; else one at a time, which shows progress and stops.
 
-    Both give the same numbers. Ctrl-C ends the loop of steps with the last good state, code 0.
+    Both give the same numbers. Ctrl-C ends single steps with the last good state, code 0.
     """
     single = progress is True or is_large(problem)
     shown = progress if progress is not None else single and sys.stderr.isatty()
