@@ -52,7 +52,7 @@ from jaxlatent.spec.two_tier import reduction_of
 
 DRAWS = 200  # of each person, for scores and log-likelihoods
 MORE = 16  # draws from the guide for each of the posterior
-INFORMATION_DRAWS = 50
+INFORMATION_DRAWS = 100
 POLISHING = 64  # points of each person while steps are second-order, where there are too many factors for a grid
 ROUGH_STEPS = 600  # of training, where polishing follows
 

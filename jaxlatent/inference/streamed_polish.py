@@ -172,7 +172,7 @@ def polish_streamed(likelihood: StreamedLikelihood, start: np.ndarray, se: str, 
             direction = np.asarray(
                 feasible_step(likelihood.form, likelihood.layout, offset, z, jnp.asarray(x), jnp.asarray(direction))
             )
-            found = _nearer(likelihood, x, at, direction, crossed)
+            found = _nearer(likelihood, x, at, direction, crossed, matrix)
             steps += 1
             if found is None:
                 code = STUCK
@@ -193,16 +193,18 @@ def polish_streamed(likelihood: StreamedLikelihood, start: np.ndarray, se: str, 
 
 
 def _nearer(
-    likelihood: StreamedLikelihood, x: np.ndarray, at: Passed, direction: np.ndarray, crossed: bool
+    likelihood: StreamedLikelihood, x: np.ndarray, at: Passed, direction: np.ndarray, crossed: bool, matrix: np.ndarray
 ) -> tuple[np.ndarray, Passed] | None:
-    """A point along a direction whose value is no higher, with its sums; None where there is none."""
+    """A point along a direction whose value is no higher, with its sums; None where there is none.
+
+    Jackknifed scores are 0 where few points put no maximum of the value: there a step with smaller scores will do.
+    """
+    most = at.value + SLACK * (1 + abs(at.value))
+    decrement = at.gradient @ np.linalg.solve(matrix, at.gradient)
     for _ in range(SHORTER):
         new = likelihood.passed(x + direction, second=False, crossed=crossed)
-        if (
-            np.isfinite(new.value)
-            and np.isfinite(new.gradient).all()
-            and new.value <= at.value + SLACK * (1 + abs(at.value))
-        ):
+        smaller = likelihood.form.jackknife and new.gradient @ np.linalg.solve(matrix, new.gradient) < decrement
+        if np.isfinite(new.gradient).all() and np.isfinite(new.value) and (new.value <= most or smaller):
             return x + direction, new
         direction = direction / 4
     return None
