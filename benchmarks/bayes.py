@@ -185,8 +185,9 @@ WHAT = {
 
 def measured(name: str, options: Options) -> Result:
     """One of the models."""
-    more = {"more_facts": pareto} if name == "lsat7_2pl" else {}
-    return sampled(MODELS[name], options, **more)[0]
+    if name == "lsat7_2pl":
+        return sampled(MODELS[name], options, more_facts=pareto)[0]
+    return sampled(MODELS[name], options)[0]
 
 
 BENCHMARKS = (

@@ -43,6 +43,6 @@ def ecdf_differences(
     ax.set_xlim(0, 1)
     ax.set_xlabel("Rank of the true value, as a share of the draws")
     ax.set_ylabel("Share of data sets below, less expected")
-    ax.legend(frameon=False, fontsize=8, labelcolor=style.INK, loc="best")
+    ax.legend(frameon=False, fontsize=8, labelcolor=style.INK, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
     tidy(ax, grid="y")
     return finish(ax, path)
