@@ -164,6 +164,7 @@ def test_louis_information_by_residuals_at_points_is_that_by_points(monkeypatch)
         again = jax.jit(lambda *args: information(case.form, *args))  # traced anew
         other = again(problem, jnp.asarray(case.free), case.modes)
         assert not table_louis.by_residuals(case.form, here)
+        found, other = (tuple(np.asarray(a) for a in pair) for pair in (found, other))
     scale = np.sqrt(np.diag(other[1]))
     for a, b in zip(found, other, strict=True):
         np.testing.assert_allclose(a / np.outer(scale, scale), b / np.outer(scale, scale), rtol=0, atol=1e-10)
