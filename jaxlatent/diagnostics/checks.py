@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from jaxlatent.inference.constrained import active_messages
+from jaxlatent.inference.active_constraints import active_messages
 from jaxlatent.inference.estimate import MESSAGES
 from jaxlatent.inference.fitted import Fitted
 from jaxlatent.inference.information import Inference

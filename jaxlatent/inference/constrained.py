@@ -6,7 +6,7 @@ of freedom. Which of them are active is data, so that one compiled program serve
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxlatent.inference.active_constraints import derivatives, slack_of
 from jaxlatent.inference.chord_engine import Chord
 from jaxlatent.inference.estimate import Estimate
 from jaxlatent.inference.fitting import newton_problem, to_host
@@ -22,10 +23,8 @@ from jaxlatent.inference.newton_engine import MAX_STEPS, TOLERANCE, Newton, run
 from jaxlatent.numerics.newton import CONVERGED, RUNNING, STUCK
 from jaxlatent.numerics.sqp import Smooth, SqpState, frame_of, sqp_init, sqp_step
 from jaxlatent.spec.expressions import Binary, Expression, affine, evaluate, names
-from jaxlatent.spec.restrictions_matrix import split
 from jaxlatent.spec.table import Constraint, ParameterTable
 
-ACTIVE = 1e-7  # |g| below this, relative to the size of its terms (at least 1), is "on the boundary"
 VIOLATED = 1e-6  # standard errors beyond the boundary
 WRONG_SIGN = 3e-7  # of a multiplier, per person's standard deviation: its square is a Newton decrement
 FEASIBLE_START = 1e-8
@@ -138,7 +137,7 @@ class Rows:
 
 def _rows_of(table: ParameterTable, restrictions: tuple, width: int) -> Rows:
     linear, nonlinear, inequalities = restrictions
-    sides = [_slack(c) for c in inequalities]
+    sides = [slack_of(c) for c in inequalities]
     forms = [affine(side) for side in sides]
     straight = [i for i, form in enumerate(forms) if form is not None]
     bent = [i for i, form in enumerate(forms) if form is None]
@@ -162,12 +161,6 @@ def _affine_row(table: ParameterTable, form: tuple[dict[str, float], float] | No
     for name, coefficient in coefficients.items():
         row[table.free_labels[name] - 1] += coefficient
     return constant
-
-
-def _slack(constraint: Constraint) -> Expression:
-    """The expression that an inequality wants to be at least zero."""
-    left, right = (constraint.rhs, constraint.lhs) if constraint.op == "<" else (constraint.lhs, constraint.rhs)
-    return Binary("-", left, right)
 
 
 @dataclass(frozen=True)
@@ -214,7 +207,7 @@ class HostProblem:
 
     def slacks(self, estimate: Estimate) -> np.ndarray:
         """How far each inequality is from its boundary, in standard errors; negative where it is violated."""
-        value, jacobian, _ = derivatives(self.table, estimate.free, [_slack(c) for c in self.inequalities])
+        value, jacobian, _ = derivatives(self.table, estimate.free, [slack_of(c) for c in self.inequalities])
         variance = np.einsum("ij,jk,ik->i", jacobian, np.nan_to_num(estimate.vcov), jacobian)
         return value / np.sqrt(np.maximum(variance, 1e-300))
 
@@ -324,7 +317,7 @@ def _change_by_program(
     min g'd + d'H d / 2 with G d + slack >= 0 becomes, with H^-1 = L L' and d = -H^-1 g + L z, the least distance
     program min |z| with E z >= f, which nonnegative least squares solves (Lawson and Hanson 1974, chapter 23).
     """
-    slack, rows, _ = derivatives(problem.table, estimate.free, [_slack(c) for c in problem.inequalities])
+    slack, rows, _ = derivatives(problem.table, estimate.free, [slack_of(c) for c in problem.inequalities])
     inverse = np.nan_to_num(base.vcov) * problem.n
     size, vectors = np.linalg.eigh((inverse + inverse.T) / 2)
     half = vectors * np.sqrt(np.maximum(size, 0))
@@ -338,68 +331,3 @@ def _change_by_program(
         return nnls(program.T, np.append(np.zeros(len(half)), 1.0))[0] > 0
     except (ValueError, RuntimeError):  # not finite; too many iterations
         return _change_one(problem, active, estimate, pull)
-
-
-def derivatives(
-    table: ParameterTable, free: np.ndarray, expressions: Sequence[Expression]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Values [k] and Jacobian [k, n_free] of expressions by complex steps, and the size of their terms [k]."""
-    value, jacobian = np.zeros(len(expressions)), np.zeros((len(expressions), table.n_free))
-    with np.errstate(all="ignore"):
-        for i, expression in enumerate(expressions):
-            at = {name: table.free_labels[name] - 1 for name in names(expression)}
-            values: dict[str, Any] = {name: free[k] for name, k in at.items()}
-            value[i] = float(np.real(evaluate(expression, values)))
-            for name, k in at.items():
-                stepped = evaluate(expression, values | {name: complex(free[k], 1e-100)})
-                jacobian[i, k] += float(np.imag(stepped)) / 1e-100
-    return value, jacobian, np.maximum(np.abs(jacobian * free).sum(1), 1.0)
-
-
-def active_inequalities(table: ParameterTable, estimate: Estimate, inequalities: tuple[Constraint, ...]) -> np.ndarray:
-    """Which inequalities hold with equality: as the active set left them, else those on their boundary."""
-    known = estimate.statistics.get("active")
-    if known is not None and np.shape(known) == (len(inequalities),):
-        return np.asarray(known, bool)
-    value, _, size = derivatives(table, estimate.free, [_slack(c) for c in inequalities])
-    return np.abs(value) < ACTIVE * size
-
-
-def active_jacobian(
-    table: ParameterTable, estimate: Estimate, nonlinear: tuple[Constraint, ...], inequalities: tuple[Constraint, ...]
-) -> tuple[np.ndarray, int]:
-    """Jacobian [k, n_free] of the nonlinear equalities and of the active inequalities, and how many are equalities.
-
-    Rows that depend at the estimate on linear equalities or on rows before them are left out, and cost nothing.
-    """
-    on = active_inequalities(table, estimate, inequalities)
-    expressions: list[Expression] = [Binary("-", c.lhs, c.rhs) for c in nonlinear]
-    expressions += [_slack(c) for c, active in zip(inequalities, on, strict=True) if active]
-    rows = derivatives(table, estimate.free, expressions)[1]
-    linear = split(table)[0].matrix
-    kept = _independent(np.concatenate([linear, rows]))[len(linear) :]
-    return rows[kept], int(kept[: len(nonlinear)].sum())
-
-
-def _independent(rows: np.ndarray) -> np.ndarray:
-    """Which rows the ones before them do not span."""
-    kept, basis = np.zeros(len(rows), bool), np.zeros((0, rows.shape[1]))
-    for i, row in enumerate(rows):
-        rest = row - basis.T @ (basis @ row)
-        rest -= basis.T @ (basis @ rest)
-        length = np.linalg.norm(rest)
-        kept[i] = length > 1e-10 * np.linalg.norm(row)
-        if kept[i]:
-            basis = np.concatenate([basis, rest[None] / length])
-    return kept
-
-
-def active_messages(table: ParameterTable, estimate: Estimate, inequalities: tuple[Constraint, ...]) -> tuple[str, ...]:
-    """One sentence for each active inequality."""
-    on = active_inequalities(table, estimate, inequalities)
-    return tuple(
-        f"The constraint {c.text.strip()!r} is active: the estimate lies on its boundary, where standard errors and"
-        " chi-square treat it as an equality without a change in degrees of freedom."
-        for c, active in zip(inequalities, on, strict=True)
-        if active
-    )

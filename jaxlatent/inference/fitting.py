@@ -320,7 +320,7 @@ def restriction_jacobian(table: ParameterTable, estimate: Estimate, restrictions
     linear, nonlinear, inequalities = restrictions
     if not nonlinear and not inequalities:
         return linear.matrix, linear.rank
-    from jaxlatent.inference.constrained import active_jacobian
+    from jaxlatent.inference.active_constraints import active_jacobian
 
     extra, equalities = active_jacobian(table, estimate, nonlinear, inequalities)
     return np.concatenate([linear.matrix, extra]), linear.rank + equalities
