@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.special import ndtr, ndtri
 
 from jaxlatent.inference.clustered_items import ClusteredItems, ClusteredPersons
+from jaxlatent.numerics.special import ndtr, ndtri
 from jaxlatent.report.blocks import Block, Heading, Row, Table
 from jaxlatent.report.numbers import fixed
 from jaxlatent.report.summary import Summary, SummaryInfo, header_rows, warning_blocks

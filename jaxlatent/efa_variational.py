@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.special import ndtri
 
 from jaxlatent.data.moments import Moments
 from jaxlatent.data.responses import Responses
@@ -21,6 +20,7 @@ from jaxlatent.inference.exploratory_fit import check_count
 from jaxlatent.inference.variational_fit import VariationalPosterior, fit_posterior
 from jaxlatent.inference.variational_settings import VariationalBayes
 from jaxlatent.numerics.rotation import Rotation, rotate
+from jaxlatent.numerics.special import ndtri
 from jaxlatent.plots.loading_plots import loadings
 from jaxlatent.report.factor_summary import build_factor_summary
 from jaxlatent.report.summary import Summary, SummaryInfo

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import chdtrc
 
 from jaxlatent.diagnostics.modification import expected, gradient
 from jaxlatent.inference.information import Inference
 from jaxlatent.inference.moment_model import MomentModel
 from jaxlatent.inference.posterior_mode import refuse_mode
+from jaxlatent.numerics.special import chdtrc
 from jaxlatent.results.values import STEP, estimates
 from jaxlatent.spec.expressions import evaluate, names, parse_expression
 from jaxlatent.spec.layout import SYMMETRIC, Layout

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy.special import chdtrc
 
 from jaxlatent.diagnostics.fit_measures import SECOND_MOMENT, Diagnosis
 from jaxlatent.inference.information import Inference
+from jaxlatent.numerics.special import chdtrc
 from jaxlatent.spec.restrictions_matrix import null_space
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import chdtrc
+
+from jaxlatent.numerics.special import chdtrc
 
 if TYPE_CHECKING:
     import pandas as pd

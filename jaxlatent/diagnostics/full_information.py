@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import chdtrc
 
 from jaxlatent.diagnostics.category_tables import CategoryTables, complete_rows, log_likelihoods
+from jaxlatent.numerics.special import chdtrc
 
 LARGEST = 10**300  # degrees of freedom a float can take
 

@@ -6,10 +6,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import chdtrc
 
 from jaxlatent.diagnostics.category_tables import CategoryTables, complete_rows
 from jaxlatent.diagnostics.sum_scores import leave_one_out, lord_wingersky
+from jaxlatent.numerics.special import chdtrc
 
 Table = tuple[np.ndarray, np.ndarray]  # observed and expected counts of one shape
 Row = tuple[list[float], list[float]]  # observed and expected counts of one score, categories merged

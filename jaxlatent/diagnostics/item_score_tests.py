@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.special import chdtrc
 
 from jaxlatent.inference.marginal_fit import (
     AFFORDABLE,
@@ -27,6 +26,7 @@ from jaxlatent.models.marginal import evaluate
 from jaxlatent.models.observed import observed_information
 from jaxlatent.models.points import Form, Problem
 from jaxlatent.numerics.program import jit
+from jaxlatent.numerics.special import chdtrc
 from jaxlatent.results.item_tables import row_name
 from jaxlatent.spec.layout import Layout
 from jaxlatent.spec.restrictions_matrix import null_space

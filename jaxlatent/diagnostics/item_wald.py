@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 import numpy as np
-from scipy.special import chdtrc
 
 from jaxlatent.inference.marginal_fit import ItemFitted
+from jaxlatent.numerics.special import chdtrc
 from jaxlatent.results.item_tables import complex_jacobian, free_names
 from jaxlatent.spec.expressions import Expression, evaluate, names, parse_expression
 

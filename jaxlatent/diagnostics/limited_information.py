@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import LinAlgError, cholesky, eigh, qr, solve_triangular
-from scipy.special import chdtrc
 
 from jaxlatent.diagnostics.category_tables import CategoryTables, SlotJacobian, complete_rows
 from jaxlatent.diagnostics.indices import comparative, rmsea
@@ -25,6 +24,7 @@ from jaxlatent.diagnostics.moment_covariance import (
     observed_moments,
     scores_of,
 )
+from jaxlatent.numerics.special import chdtrc
 
 SINGULAR = 1e-7  # smallest pivot of a correlation matrix taken as regular
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import ndtr, ndtri
 
 from jaxlatent.inference.fitted import Fitted
 from jaxlatent.inference.information import Inference
+from jaxlatent.numerics.special import ndtr, ndtri
 from jaxlatent.results.tables import _base
 from jaxlatent.results.values import estimates, jacobian
 

@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.special import chdtrc
 
 from jaxlatent.inference.casewise_host import casewise_information
 from jaxlatent.inference.fitted import Fitted
@@ -14,6 +13,7 @@ from jaxlatent.inference.information import Inference, cross_product, kept_momen
 from jaxlatent.inference.moment_model import normal_weight
 from jaxlatent.inference.settings import LeastSquares
 from jaxlatent.inference.weights import distribution_free_covariance
+from jaxlatent.numerics.special import chdtrc
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import chdtrc
 
 from jaxlatent.diagnostics.indices import comparative, normed, residual_indices, rmsea
 from jaxlatent.inference.two_level_fit import TwoLevelFitted
+from jaxlatent.numerics.special import chdtrc
 
 if TYPE_CHECKING:
     import pandas as pd

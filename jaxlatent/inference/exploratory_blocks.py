@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy.linalg import qr
 
 from jaxlatent.data.moments import GroupMoments, Moments, from_cov, sample_moments
 from jaxlatent.data.responses import Responses
@@ -130,6 +129,8 @@ def _echelon(table: ParameterTable, blocks: Sequence[Block], moments: GroupMomen
         at = [table.observed.index(v) for v in block.items]
         near = extract(moments.cov[0][np.ix_(at, at)], len(block.factors))
         scaled = near.loadings / np.sqrt(near.uniquenesses)[:, None]
+        from scipy.linalg import qr  # not where all who import would pay for it
+
         anchors = qr(scaled.T, pivoting=True)[2][: len(block.factors)]
         loadings = near.loadings @ np.linalg.qr(near.loadings[anchors].T)[0]
         pairs |= {_key(a, b) for a in block.factors for b in block.factors if a != b}

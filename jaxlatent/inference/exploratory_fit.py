@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from scipy.linalg import qr
 
 from jaxlatent.data.incomplete import cases_of
 from jaxlatent.data.moments import GroupMoments, Moments, from_cov, sample_moments
@@ -181,6 +180,8 @@ def _anchored(
 ) -> ParameterTable:
     """The table with a triangle of zeros in the rows of the variables that span the factors best."""
     scaled = near.loadings / np.sqrt(near.uniquenesses)[:, None]
+    from scipy.linalg import qr  # not where all who import would pay for it
+
     anchors = qr(scaled.T, pivoting=True)[2][: len(factors)]
     q = np.linalg.qr(near.loadings[anchors].T)[0]
     loadings = near.loadings @ q

@@ -9,12 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import log_ndtr
-from scipy.special import ndtri
 
 from jaxlatent.measurement.family import Family, ItemParameter, ItemParams, free
 from jaxlatent.measurement.graded import edges
 from jaxlatent.measurement.starting import reached
 from jaxlatent.numerics.log_probability import log1mexp, pick
+from jaxlatent.numerics.special import ndtri
 
 _END = 1e4  # stands for infinity: its square is finite in float32
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import ndtri
 from scipy.stats import rankdata
+
+from jaxlatent.numerics.special import ndtri
 
 
 class ChainSummary(NamedTuple):

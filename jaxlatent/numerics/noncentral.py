@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from scipy.special import chdtr, chndtr
+from jaxlatent.numerics.special import chdtr, chndtr
 
 
 def noncentral_cdf(x: float, df: float, ncp: float) -> float:

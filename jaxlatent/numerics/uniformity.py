@@ -7,8 +7,9 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import chdtrc, fdtrc
 from scipy.stats import binom
+
+from jaxlatent.numerics.special import chdtrc, fdtrc
 
 POINTS = 100  # at which distribution functions are compared
 TRIALS = 2000  # uniform samples that the band's width is found from

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.special import ndtr, ndtri
 
 from jaxlatent.inference.marginal_fit import ItemFitted
 from jaxlatent.numerics.rotation import Rotation, rotation_jacobian
+from jaxlatent.numerics.special import ndtr, ndtri
 from jaxlatent.spec.item_table import ItemRow
 
 if TYPE_CHECKING:

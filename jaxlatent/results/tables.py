@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import ndtr, ndtri
 
 from jaxlatent.data.responses import Responses
 from jaxlatent.inference.fitted import Fitted
+from jaxlatent.numerics.special import ndtr, ndtri
 from jaxlatent.results.matrices import normal_matrix, total_moments
 from jaxlatent.results.values import estimates, jacobian, standardize
 

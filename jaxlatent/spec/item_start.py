@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy.special import ndtri
 
+from jaxlatent.numerics.special import ndtri
 from jaxlatent.spec.item_table import ItemTable
 
 LOGISTIC = 1.702  # a normal ogive of slope 1 is close to a logistic curve of this slope
