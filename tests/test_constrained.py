@@ -14,7 +14,7 @@ import scipy.optimize
 from jaxlatent.data.moments import sample_moments
 from jaxlatent.data.responses import Responses
 from jaxlatent.diagnostics.tests_of_fit import standard
-from jaxlatent.inference import constrained, fitting
+from jaxlatent.inference import active_constraints, constrained, fitting
 from jaxlatent.inference.fitted import Fitted
 from jaxlatent.inference.information import Inference
 from jaxlatent.inference.newton_engine import Newton, run
@@ -40,7 +40,7 @@ def chi_square(fitted: Fitted) -> float:
 
 def messages(fitted: Fitted) -> tuple[str, ...]:
     inequalities = split(fitted.table)[2]
-    return constrained.active_messages(fitted.table, fitted.estimate, inequalities)
+    return active_constraints.active_messages(fitted.table, fitted.estimate, inequalities)
 
 
 @pytest.fixture(scope="module")
