@@ -133,7 +133,7 @@ def test_a_departure_leaves_nothing_of_a_line():
 
 
 def test_a_network_finds_what_loadings_miss(bent, decoded):
-    """At least 150 in log-likelihood over lines; curves of the bent items within .15 of the true ones near the middle."""
+    """At least 150 in log-likelihood over lines; curves of the bent items within .15 of the true ones."""
     line = jl.IRT("2pl").fit(bent, jl.MarginalML(se="none"))
     assert decoded.log_likelihood > line.log_likelihood + 150 and decoded.converged
     x = np.linspace(-1.5, 1.5, 7)
